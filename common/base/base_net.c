@@ -57,7 +57,7 @@ static uint8_t network_bits(unsigned prefix, size_t at)
 
     if (prefix >= before + 8)
         return 0xff;
-    return prefix <= before ? 0 : (uint8_t)(0xff << (8 - (prefix - before)));
+    return (uint8_t)(prefix <= before ? 0 : 0xff << (8 - (prefix - before)));
 }
 
 static bool has_host_bits(const struct base_cidr *cidr)

@@ -1,0 +1,620 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A connection is always waiting for exactly one thing, its `wait`; that is the whole of its state,
+ * and decides what bytes from the client mean (`feeders`) and what the deadline does (`expirers`):
+ *
+ *   HANDSHAKE ─> HEAD ─> BODY ─> HANDLER ─> WRITE ─> IDLE ─> HEAD …
+ *                  │       │        │          │
+ *                  └───────┴────────┴──────────┴──> LINGER ─> END
+ *
+ * One request at a time: while one is with its handler, or its reply is not yet out, what the
+ * client pipelines stays in the input, and over READ_AHEAD bytes of it the socket is not read any
+ * more. So neither ten thousand pipelined requests nor a client that does not read cost more memory
+ * than one. The loop in run() goes from one request to the next; a handler that answers within its
+ * call only changes `wait`, so there is no recursion.
+ *
+ * The reading side stays registered with the kernel throughout, and a reply on a plain connection
+ * is given to the socket directly; libevent's output buffer gets what the socket does not take. In
+ * the usual case a request thus costs one read and one write, and no change of registration.
+ *
+ * A reply that ends the connection is followed by our end of stream, and then the client's bytes
+ * are read and dropped for a while (LINGER): closing a socket with unread bytes makes the kernel
+ * send a reset, which would destroy the reply on its way (RFC 9112 §9.6).
+ *
+ * A request belongs to its handler until it is answered. If the connection ends first, the two are
+ * parted (incoming->conn becomes NULL) and the answer is only reported. */
+#include "http_conn.h"
+
+#include "base_mem.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <event2/buffer.h>
+#include <event2/bufferevent.h>
+#include <event2/bufferevent_ssl.h>
+#include <event2/event.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+#include <utlist.h>
+
+#define READ_AHEAD (16 * 1024)
+#define LINGER_MAX (64 * 1024 * 1024) /* bytes dropped; a client that sends more gets its reset */
+
+struct http_conn {
+    struct http_link link; /* first, so that the loop's links lead back here */
+    struct http_loop *loop;
+    struct bufferevent *bev;
+    struct http_incoming *incoming; /* being received, or with its handler */
+    struct http_address peer;
+    size_t dropped; /* while lingering */
+    unsigned mask;
+    int fd;
+    bool is_tls;
+    bool is_open;   /* TLS: the handshake is done, and nothing has failed since */
+    bool is_eof;    /* the client has ended its side */
+    bool is_paused; /* EV_READ is disabled: too much read ahead */
+    bool is_last;   /* the reply being written ends the connection */
+    bool is_running;
+};
+
+static struct http_conn *conn_of(struct http_link *link)
+{
+    return (struct http_conn *)(void *)link;
+}
+
+static void wait_for(struct http_conn *conn, enum http_wait wait)
+{
+    http_loop_wait(conn->loop, &conn->link, wait);
+}
+
+/* Its end */
+
+static void give_back(struct http_loop *loop, struct http_incoming *incoming)
+{
+    http_incoming_give(&loop->pool, incoming);
+    http_loop_check_quiet(loop);
+}
+
+/* The callbacks are silenced at once; the rest is done in the next turn, when nothing of this
+ * connection is on the stack. */
+static void end(struct http_conn *conn)
+{
+    struct http_incoming *incoming = conn->incoming;
+
+    conn->incoming = NULL;
+    if (incoming && conn->link.wait == HTTP_WAIT_HANDLER)
+        incoming->conn = NULL;
+    else if (incoming)
+        give_back(conn->loop, incoming);
+    bufferevent_setcb(conn->bev, NULL, NULL, NULL, NULL);
+    bufferevent_disable(conn->bev, EV_READ | EV_WRITE);
+    wait_for(conn, HTTP_WAIT_END);
+}
+
+/* Our close_notify, as far as the socket takes it. */
+static void close_tls(struct http_conn *conn)
+{
+    if (!conn->is_open)
+        return;
+    conn->is_open = false;
+    SSL_shutdown(bufferevent_openssl_get_ssl(conn->bev));
+    ERR_clear_error();
+}
+
+void http_conn_on_end(struct http_link *link)
+{
+    struct http_conn *conn = conn_of(link);
+    struct http_server_shared *shared = conn->loop->options.shared;
+
+    close_tls(conn);
+    bufferevent_free(conn->bev);
+    if (shared)
+        atomic_fetch_sub(&shared->connections, 1);
+    base_free(&conn);
+}
+
+static void report_refused(struct http_conn *conn, int status, const char *reason)
+{
+    const struct http_server_options *options = &conn->loop->options;
+
+    if (options->events.on_refused)
+        options->events.on_refused(options->data, &conn->peer, status, reason);
+}
+
+/* No request can be answered any more. */
+static void end_by_peer(struct http_conn *conn)
+{
+    if (conn->incoming && conn->link.wait != HTTP_WAIT_HANDLER)
+        report_refused(conn, 0, "client went away in the middle of a request");
+    end(conn);
+}
+
+static void linger(struct http_conn *conn)
+{
+    if (conn->is_eof) {
+        end(conn);
+        return;
+    }
+    close_tls(conn);
+    shutdown(conn->fd, SHUT_WR);
+    wait_for(conn, HTTP_WAIT_LINGER);
+}
+
+/* Writing */
+
+static size_t output_len(const struct http_conn *conn)
+{
+    return evbuffer_get_length(bufferevent_get_output(conn->bev));
+}
+
+/* How much the socket took; SIZE_MAX when the client has gone. */
+static size_t send_directly(struct http_conn *conn, struct base_span bytes)
+{
+    ssize_t len = send(conn->fd, bytes.ptr, bytes.len, MSG_NOSIGNAL);
+
+    if (len >= 0)
+        return (size_t)len;
+    return errno == EAGAIN || errno == EINTR ? 0 : SIZE_MAX;
+}
+
+static bool write_bytes(struct http_conn *conn, struct base_span bytes)
+{
+    size_t sent = 0;
+
+    if (!conn->is_tls && output_len(conn) == 0)
+        sent = send_directly(conn, bytes);
+    if (sent == SIZE_MAX)
+        return false;
+    return sent == bytes.len ||
+           bufferevent_write(conn->bev, bytes.ptr + sent, bytes.len - sent) == 0;
+}
+
+static void after_reply(struct http_conn *conn)
+{
+    if (conn->is_last)
+        linger(conn);
+    else
+        wait_for(conn, HTTP_WAIT_IDLE);
+}
+
+static bool write_reply(struct http_conn *conn, const struct http_reply *reply,
+                        const struct http_request *request)
+{
+    struct http_loop *loop = conn->loop;
+    struct base_buf *out = &loop->out;
+    bool ok;
+
+    base_buf_reset(out);
+    http_reply_format(out, reply, request ? request->head.minor : 1, request && request->is_head,
+                      !conn->is_last, http_loop_date(loop), request ? request->request_id : NULL);
+    ok = !out->overflow && write_bytes(conn, base_buf_span(out));
+    base_wipe(out->ptr, out->len); /* it may hold a token */
+    return ok;
+}
+
+/* `request` NULL: the message was too broken to be one. */
+static void reply_to(struct http_conn *conn, const struct http_reply *reply,
+                     const struct http_request *request)
+{
+    conn->is_last = reply->close || conn->loop->draining || !request || !request->head.keep_alive;
+    if (!write_reply(conn, reply, request))
+        end(conn);
+    else if (output_len(conn) > 0)
+        wait_for(conn, HTTP_WAIT_WRITE);
+    else
+        after_reply(conn);
+}
+
+/* A reply came from outside of run(): if the client has pipelined meanwhile, look at it in a turn
+ * of its own, so that no handler is called from within another's http_reply_send(). */
+static void look_again_later(struct http_conn *conn)
+{
+    if (conn->link.wait == HTTP_WAIT_END)
+        return;
+    if (conn->is_eof || conn->is_paused ||
+        evbuffer_get_length(bufferevent_get_input(conn->bev)) > 0)
+        bufferevent_trigger(conn->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
+}
+
+/* What http_reply_send() comes to. */
+static void send_reply(struct http_request *request, const struct http_reply *reply)
+{
+    struct http_incoming *incoming = (struct http_incoming *)(void *)request;
+    struct http_loop *loop = incoming->loop;
+    const struct http_server_options *options = &loop->options;
+    struct http_conn *conn = incoming->conn;
+
+    loop->now_us = base_clock_mono_us();
+    if (conn) {
+        conn->incoming = NULL;
+        reply_to(conn, reply, request);
+    }
+    if (options->events.on_reply)
+        options->events.on_reply(options->data, request, reply, loop->now_us - request->started_us);
+    give_back(loop, incoming);
+    if (conn && !conn->is_running)
+        look_again_later(conn);
+}
+
+/* Answers with the application's own kind of error: the request that is being received, or what
+ * came instead of one. */
+static void reply_error(struct http_conn *conn, struct http_request *request, int status,
+                        const char *reason, bool close)
+{
+    const struct http_server_options *options = &conn->loop->options;
+    const char *allow = status == 405 ? conn->incoming->allow : NULL;
+    struct http_reply reply = {.status = status};
+
+    if (options->error_reply)
+        options->error_reply(options->data, request, status, allow, &reply);
+    reply.reason = reason;
+    reply.close = close;
+    if (request) {
+        send_reply(request, &reply);
+        return;
+    }
+    reply_to(conn, &reply, NULL);
+    report_refused(conn, status, reason);
+}
+
+/* A head that is no request. */
+static void refuse_head(struct http_conn *conn, int status, const char *reason)
+{
+    struct http_incoming *incoming = conn->incoming;
+
+    conn->incoming = NULL;
+    reply_error(conn, NULL, status, reason, true);
+    give_back(conn->loop, incoming);
+}
+
+/* A request that will not be read to its end. One that would have been 404 or 405 anyway is told
+ * so. */
+static void refuse_body(struct http_conn *conn, int status, const char *reason)
+{
+    struct http_incoming *incoming = conn->incoming;
+    bool has_verdict = incoming->verdict != 0 && status == 413;
+
+    reply_error(conn, &incoming->request, has_verdict ? incoming->verdict : status,
+                has_verdict ? incoming->reason : reason, true);
+}
+
+/* Reading. Feeders take bytes of the input, and tell whether there may be more to do. */
+
+/* The input's first bytes that lie together. */
+static struct base_span peek(struct http_conn *conn)
+{
+    struct evbuffer_iovec first = {0};
+
+    if (evbuffer_peek(bufferevent_get_input(conn->bev), -1, NULL, &first, 1) < 1)
+        return (struct base_span){0};
+    return base_span_of(first.iov_base, first.iov_len);
+}
+
+/* They have been copied where they are needed, and may be a secret. */
+static void consume(struct http_conn *conn, struct base_span bytes, size_t len)
+{
+    if (len == 0)
+        return;
+    base_wipe((char *)bytes.ptr, len);
+    evbuffer_drain(bufferevent_get_input(conn->bev), len);
+}
+
+static void hand_over(struct http_conn *conn)
+{
+    struct http_incoming *incoming = conn->incoming;
+
+    if (incoming->verdict) {
+        reply_error(conn, &incoming->request, incoming->verdict, incoming->reason, false);
+        return;
+    }
+    wait_for(conn, HTTP_WAIT_HANDLER);
+    incoming->request.route->handler(&incoming->request);
+}
+
+/* RFC 9110 §10.1.1. To a request that gets a 404 anyway we do not say that its body is welcome; and
+ * as its client may then send the body or not, nothing that follows could be told from it. */
+static void expect_continue(struct http_conn *conn)
+{
+    struct http_incoming *incoming = conn->incoming;
+
+    if (incoming->verdict)
+        reply_error(conn, &incoming->request, incoming->verdict, incoming->reason, true);
+    else if (!write_bytes(conn, BASE_SPAN("HTTP/1.1 100 Continue\r\n\r\n")))
+        end(conn);
+}
+
+static void await_body(struct http_conn *conn)
+{
+    const struct http_head *head = &conn->incoming->request.head;
+    bool is_here = evbuffer_get_length(bufferevent_get_input(conn->bev)) > 0;
+
+    if (!head->chunked && head->content_length == 0) {
+        hand_over(conn);
+        return;
+    }
+    wait_for(conn, HTTP_WAIT_BODY);
+    if (head->expect_continue && !is_here)
+        expect_continue(conn);
+}
+
+static void accept_head(struct http_conn *conn)
+{
+    struct http_loop *loop = conn->loop;
+    struct http_request *request = &conn->incoming->request;
+    struct http_parse_result result;
+
+    request->is_tls = conn->is_tls;
+    request->peer = conn->peer;
+    request->server_data = loop->options.data;
+    request->send = send_reply;
+    result = http_incoming_route(conn->incoming, &loop->options, conn->mask);
+    if (result.state == HTTP_PARSE_BAD)
+        refuse_body(conn, result.status, result.reason);
+    else
+        await_body(conn);
+}
+
+static void begin_request(struct http_conn *conn)
+{
+    conn->incoming = http_incoming_take(&conn->loop->pool);
+    conn->incoming->conn = conn;
+    conn->incoming->loop = conn->loop;
+    conn->incoming->request.started_us = conn->loop->now_us;
+}
+
+static bool feed_head(struct http_conn *conn)
+{
+    struct base_span bytes = peek(conn);
+    struct http_parse_result result;
+
+    if (bytes.len == 0)
+        return false;
+    if (!conn->incoming)
+        begin_request(conn);
+    result = http_incoming_head(conn->incoming, bytes);
+    consume(conn, bytes, result.used);
+    if (result.state == HTTP_PARSE_BAD)
+        refuse_head(conn, result.status, result.reason);
+    else if (result.state == HTTP_PARSE_DONE)
+        accept_head(conn);
+    else if (conn->link.wait == HTTP_WAIT_IDLE) /* a new connection's deadline runs on */
+        wait_for(conn, HTTP_WAIT_HEAD);
+    return true;
+}
+
+static bool feed_body(struct http_conn *conn)
+{
+    struct base_span bytes = peek(conn);
+    struct http_parse_result result;
+
+    if (bytes.len == 0)
+        return false;
+    result = http_incoming_body(conn->incoming, bytes);
+    consume(conn, bytes, result.used);
+    if (result.state == HTTP_PARSE_BAD)
+        refuse_body(conn, result.status, result.reason);
+    else if (result.state == HTTP_PARSE_DONE)
+        hand_over(conn);
+    return true;
+}
+
+static bool drop(struct http_conn *conn)
+{
+    struct evbuffer *input = bufferevent_get_input(conn->bev);
+    size_t len = evbuffer_get_length(input);
+
+    evbuffer_drain(input, len);
+    conn->dropped += len;
+    if (conn->dropped > LINGER_MAX)
+        end(conn);
+    return false;
+}
+
+static bool (*const feeders[HTTP_N_WAITS])(struct http_conn *) = {
+    [HTTP_WAIT_HEAD] = feed_head,
+    [HTTP_WAIT_IDLE] = feed_head,
+    [HTTP_WAIT_BODY] = feed_body,
+    [HTTP_WAIT_LINGER] = drop,
+};
+
+/* What remains in the input has to wait: stop reading when it is too much. Where nothing remains
+ * and nothing can come, the connection is over. */
+static void settle(struct http_conn *conn)
+{
+    bool may_wait = !feeders[conn->link.wait];
+    bool is_full = evbuffer_get_length(bufferevent_get_input(conn->bev)) >= READ_AHEAD;
+
+    if (conn->link.wait == HTTP_WAIT_END)
+        return;
+    if (conn->is_eof) {
+        if (!may_wait)
+            end_by_peer(conn);
+        return;
+    }
+    if (conn->is_paused == (may_wait && is_full))
+        return;
+    conn->is_paused = !conn->is_paused;
+    if (conn->is_paused)
+        bufferevent_disable(conn->bev, EV_READ);
+    else
+        bufferevent_enable(conn->bev, EV_READ);
+}
+
+static void run(struct http_conn *conn)
+{
+    assert(!conn->is_running);
+    conn->loop->now_us = base_clock_mono_us();
+    conn->is_running = true;
+    while (feeders[conn->link.wait] && feeders[conn->link.wait](conn))
+        ;
+    conn->is_running = false;
+    settle(conn);
+}
+
+static void on_readable(struct bufferevent *bev BASE_UNUSED, void *data)
+{
+    run(data);
+}
+
+static void on_writable(struct bufferevent *bev BASE_UNUSED, void *data)
+{
+    struct http_conn *conn = data;
+
+    if (conn->link.wait != HTTP_WAIT_WRITE || output_len(conn) > 0)
+        return;
+    conn->loop->now_us = base_clock_mono_us();
+    after_reply(conn);
+    run(conn);
+}
+
+static void on_connected(struct http_conn *conn)
+{
+    conn->is_open = true;
+    conn->loop->now_us = base_clock_mono_us();
+    wait_for(conn, conn->loop->draining ? HTTP_WAIT_IDLE : HTTP_WAIT_HEAD);
+}
+
+static void on_error(struct http_conn *conn)
+{
+    conn->is_open = false; /* OpenSSL forbids SSL_shutdown() after a failure */
+    conn->loop->now_us = base_clock_mono_us();
+    if (conn->link.wait == HTTP_WAIT_HANDSHAKE)
+        report_refused(conn, 0, "TLS handshake failed");
+    end_by_peer(conn);
+}
+
+/* libevent's TLS reports the end before it delivers what came just before it: so it is looked at in
+ * the next turn, and only once nothing is left to read. It also stops writing then, but a client
+ * that has said all it has to say still gets its answers. */
+static void on_eof(struct http_conn *conn)
+{
+    conn->is_eof = true;
+    if (output_len(conn) > 0)
+        bufferevent_enable(conn->bev, EV_WRITE);
+    if (conn->link.wait == HTTP_WAIT_HANDSHAKE)
+        end(conn);
+    else
+        bufferevent_trigger(conn->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
+}
+
+static void on_event(struct bufferevent *bev BASE_UNUSED, short what, void *data)
+{
+    struct http_conn *conn = data;
+
+    if (what & BEV_EVENT_CONNECTED)
+        on_connected(conn);
+    else if ((what & BEV_EVENT_EOF) && (what & BEV_EVENT_READING))
+        on_eof(conn);
+    else
+        on_error(conn);
+}
+
+/* Deadlines */
+
+static void expire_silently(struct http_conn *conn)
+{
+    end(conn);
+}
+
+static void expire_handshake(struct http_conn *conn)
+{
+    report_refused(conn, 0, "TLS handshake timed out");
+    end(conn);
+}
+
+/* One that has sent nothing has asked nothing: no answer either. */
+static void expire_head(struct http_conn *conn)
+{
+    if (conn->incoming) {
+        refuse_head(conn, 408, "head timed out");
+        return;
+    }
+    report_refused(conn, 0, "nothing was sent");
+    end(conn);
+}
+
+static void expire_body(struct http_conn *conn)
+{
+    refuse_body(conn, 408, "body timed out");
+}
+
+static void expire_write(struct http_conn *conn)
+{
+    report_refused(conn, 0, "reply was not read");
+    end(conn);
+}
+
+static void (*const expirers[HTTP_N_WAITS])(struct http_conn *) = {
+    [HTTP_WAIT_HANDSHAKE] = expire_handshake, [HTTP_WAIT_HEAD] = expire_head,
+    [HTTP_WAIT_BODY] = expire_body,           [HTTP_WAIT_WRITE] = expire_write,
+    [HTTP_WAIT_IDLE] = expire_silently,       [HTTP_WAIT_LINGER] = expire_silently,
+};
+
+void http_conn_on_deadline(struct http_link *link)
+{
+    expirers[link->wait](conn_of(link));
+}
+
+/* Its beginning */
+
+static struct bufferevent *new_bufferevent(struct http_loop *loop, int fd, SSL_CTX *tls)
+{
+    SSL *ssl;
+
+    if (!tls)
+        return bufferevent_socket_new(loop->base, fd, BEV_OPT_CLOSE_ON_FREE);
+    if (!(ssl = SSL_new(tls)))
+        return NULL;
+    return bufferevent_openssl_socket_new(loop->base, fd, ssl, BUFFEREVENT_SSL_ACCEPTING,
+                                          BEV_OPT_CLOSE_ON_FREE);
+}
+
+enum base_err http_conn_open(struct http_loop *loop, const struct http_conn_options *options)
+{
+    struct bufferevent *bev = new_bufferevent(loop, options->fd, options->tls);
+    struct http_conn *conn;
+
+    if (!bev) {
+        close(options->fd);
+        return BASE_INTERNAL;
+    }
+    conn = base_calloc(1, sizeof *conn);
+    conn->loop = loop;
+    conn->bev = bev;
+    conn->peer = options->peer;
+    conn->mask = options->mask;
+    conn->fd = options->fd;
+    conn->is_tls = options->tls != NULL;
+    loop->now_us = base_clock_mono_us();
+    http_loop_add(loop, &conn->link, conn->is_tls ? HTTP_WAIT_HANDSHAKE : HTTP_WAIT_HEAD);
+    bufferevent_setcb(bev, on_readable, on_writable, on_event, conn);
+    bufferevent_enable(bev, EV_READ);
+    return BASE_OK;
+}
+
+/* All at once */
+
+void http_conn_drain_all(struct http_loop *loop)
+{
+    int64_t idle_us = loop->options.drain_idle_us, latest_us;
+    struct http_link *link, *next;
+
+    loop->now_us = base_clock_mono_us();
+    latest_us = loop->now_us + idle_us;
+    if (idle_us < loop->timeout_us[HTTP_WAIT_IDLE])
+        loop->timeout_us[HTTP_WAIT_IDLE] = idle_us;
+    DL_FOREACH_SAFE (loop->lists[HTTP_WAIT_HEAD], link, next)
+        if (!conn_of(link)->incoming)
+            wait_for(conn_of(link), HTTP_WAIT_IDLE);
+    DL_FOREACH (loop->lists[HTTP_WAIT_IDLE], link)
+        if (link->deadline_us > latest_us)
+            link->deadline_us = latest_us;
+}
+
+void http_conn_end_all(struct http_loop *loop)
+{
+    for (enum http_wait wait = 0; wait < HTTP_WAIT_END; wait++)
+        while (loop->lists[wait])
+            end(conn_of(loop->lists[wait]));
+}
