@@ -71,7 +71,7 @@ static size_t make_room(struct base_buf *buf, size_t len)
     return len;
 }
 
-void base_buf_put(struct base_buf *buf, const void *bytes, size_t len)
+void base_buf_put_slowly(struct base_buf *buf, const void *bytes, size_t len)
 {
     if (len == 0)
         return;
@@ -80,19 +80,9 @@ void base_buf_put(struct base_buf *buf, const void *bytes, size_t len)
     buf->len += len;
 }
 
-void base_buf_put_span(struct base_buf *buf, struct base_span span)
-{
-    base_buf_put(buf, span.ptr, span.len);
-}
-
 void base_buf_put_str(struct base_buf *buf, const char *text)
 {
     base_buf_put(buf, text, strlen(text));
-}
-
-void base_buf_put_char(struct base_buf *buf, char c)
-{
-    base_buf_put(buf, &c, 1);
 }
 
 void base_buf_put_u64(struct base_buf *buf, uint64_t value)

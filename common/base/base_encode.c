@@ -46,18 +46,16 @@ static void encode_64(struct base_buf *out, const void *bytes, size_t len, const
 }
 
 /* The value of a digit, or -1. Comparisons instead of a table, so that key material does not choose
- * cache lines. */
+ * cache lines; and no branches, which random digits would make the processor guess wrong. */
 static int value_64(char c, char plus, char slash)
 {
-    if (c >= 'A' && c <= 'Z')
-        return c - 'A';
-    if (c >= 'a' && c <= 'z')
-        return c - 'a' + 26;
-    if (c >= '0' && c <= '9')
-        return c - '0' + 52;
-    if (c == plus)
-        return 62;
-    return c == slash ? 63 : -1;
+    int value = -1;
+
+    value = (c >= 'A') & (c <= 'Z') ? c - 'A' : value;
+    value = (c >= 'a') & (c <= 'z') ? c - 'a' + 26 : value;
+    value = (c >= '0') & (c <= '9') ? c - '0' + 52 : value;
+    value = c == plus ? 62 : value;
+    return c == slash ? 63 : value;
 }
 
 /* `text` without its padding. */

@@ -68,6 +68,40 @@ static void wait_for(struct http_conn *conn, enum http_wait wait)
     http_loop_wait(conn->loop, &conn->link, wait);
 }
 
+/* Its input */
+
+/* The input's first bytes that lie together. */
+static struct base_span peek(struct http_conn *conn)
+{
+    struct evbuffer_iovec first = {0};
+
+    if (evbuffer_peek(bufferevent_get_input(conn->bev), -1, NULL, &first, 1) < 1)
+        return (struct base_span){0};
+    return base_span_of(first.iov_base, first.iov_len);
+}
+
+/* They have been copied where they are needed, or are not needed at all, and may be a secret. */
+static void consume(struct http_conn *conn, struct base_span bytes, size_t len)
+{
+    if (len == 0)
+        return;
+    base_wipe((char *)bytes.ptr, len);
+    evbuffer_drain(bufferevent_get_input(conn->bev), len);
+}
+
+/* How much there was. */
+static size_t forget_input(struct http_conn *conn)
+{
+    struct base_span bytes;
+    size_t forgotten = 0;
+
+    while ((bytes = peek(conn)).len > 0) {
+        consume(conn, bytes, bytes.len);
+        forgotten += bytes.len;
+    }
+    return forgotten;
+}
+
 /* Its end */
 
 static void give_back(struct http_loop *loop, struct http_incoming *incoming)
@@ -108,6 +142,7 @@ void http_conn_on_end(struct http_link *link)
     struct http_server_shared *shared = conn->loop->options.shared;
 
     close_tls(conn);
+    forget_input(conn);
     bufferevent_free(conn->bev);
     if (shared)
         atomic_fetch_sub(&shared->connections, 1);
@@ -148,6 +183,27 @@ static size_t output_len(const struct http_conn *conn)
     return evbuffer_get_length(bufferevent_get_output(conn->bev));
 }
 
+/* It may hold a token, or a new key's secret: wiped when it has left. */
+static void wipe_sent(const void *bytes, size_t len, void *unused BASE_UNUSED)
+{
+    void *copy = (void *)bytes;
+
+    base_wipe(copy, len);
+    base_free(&copy);
+}
+
+static bool write_later(struct http_conn *conn, struct base_span bytes)
+{
+    void *copy = base_malloc(bytes.len);
+
+    memcpy(copy, bytes.ptr, bytes.len);
+    if (evbuffer_add_reference(bufferevent_get_output(conn->bev), copy, bytes.len, wipe_sent,
+                               NULL) == 0)
+        return true;
+    wipe_sent(copy, bytes.len, NULL);
+    return false;
+}
+
 /* How much the socket took; SIZE_MAX when the client has gone. */
 static size_t send_directly(struct http_conn *conn, struct base_span bytes)
 {
@@ -166,8 +222,7 @@ static bool write_bytes(struct http_conn *conn, struct base_span bytes)
         sent = send_directly(conn, bytes);
     if (sent == SIZE_MAX)
         return false;
-    return sent == bytes.len ||
-           bufferevent_write(conn->bev, bytes.ptr + sent, bytes.len - sent) == 0;
+    return sent == bytes.len || write_later(conn, base_span_of(bytes.ptr + sent, bytes.len - sent));
 }
 
 static void after_reply(struct http_conn *conn)
@@ -281,25 +336,6 @@ static void refuse_body(struct http_conn *conn, int status, const char *reason)
 
 /* Reading. Feeders take bytes of the input, and tell whether there may be more to do. */
 
-/* The input's first bytes that lie together. */
-static struct base_span peek(struct http_conn *conn)
-{
-    struct evbuffer_iovec first = {0};
-
-    if (evbuffer_peek(bufferevent_get_input(conn->bev), -1, NULL, &first, 1) < 1)
-        return (struct base_span){0};
-    return base_span_of(first.iov_base, first.iov_len);
-}
-
-/* They have been copied where they are needed, and may be a secret. */
-static void consume(struct http_conn *conn, struct base_span bytes, size_t len)
-{
-    if (len == 0)
-        return;
-    base_wipe((char *)bytes.ptr, len);
-    evbuffer_drain(bufferevent_get_input(conn->bev), len);
-}
-
 static void hand_over(struct http_conn *conn)
 {
     struct http_incoming *incoming = conn->incoming;
@@ -401,11 +437,7 @@ static bool feed_body(struct http_conn *conn)
 
 static bool drop(struct http_conn *conn)
 {
-    struct evbuffer *input = bufferevent_get_input(conn->bev);
-    size_t len = evbuffer_get_length(input);
-
-    evbuffer_drain(input, len);
-    conn->dropped += len;
+    conn->dropped += forget_input(conn);
     if (conn->dropped > LINGER_MAX)
         end(conn);
     return false;

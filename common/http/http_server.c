@@ -263,13 +263,6 @@ bool http_server_address_free(const struct http_address *address, struct base_bu
     return !is_taken;
 }
 
-static SSL_CTX *tls_ref(SSL_CTX *tls)
-{
-    if (tls)
-        SSL_CTX_up_ref(tls);
-    return tls;
-}
-
 static void listener_free(struct listener *listener)
 {
     evconnlistener_free(listener->ev);
@@ -299,7 +292,8 @@ enum base_err http_server_listen(struct http_server *server, const struct http_a
         return BASE_INTERNAL;
     }
     evconnlistener_set_error_cb(ev, on_accept_error);
-    *listener = (struct listener){.server = server, .ev = ev, .mask = mask, .tls = tls_ref(tls)};
+    *listener =
+        (struct listener){.server = server, .ev = ev, .mask = mask, .tls = http_tls_ref(tls)};
     LL_PREPEND(server->listeners, listener);
     return BASE_OK;
 }
@@ -312,7 +306,7 @@ void http_server_set_tls(struct http_server *server, struct ssl_ctx_st *tls)
         if (!listener->tls)
             continue;
         SSL_CTX_free(listener->tls);
-        listener->tls = tls_ref(tls);
+        listener->tls = http_tls_ref(tls);
     }
 }
 

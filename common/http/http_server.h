@@ -88,6 +88,10 @@ void http_server_free(struct http_server **server);
  * accepted). *not_after_us: when the certificate ends. The caller frees with http_tls_free(). */
 enum base_err http_tls_load(const char *cert_file, const char *key_file, struct ssl_ctx_st **out,
                             int64_t *not_after_us, struct base_buf *why) BASE_MUST_USE;
+/* One more reference, for another owner: each ends with http_tls_free(). NULL stays NULL. Any
+ * thread.
+ */
+struct ssl_ctx_st *http_tls_ref(struct ssl_ctx_st *tls);
 void http_tls_free(struct ssl_ctx_st **tls);
 
 #endif

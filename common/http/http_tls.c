@@ -42,7 +42,9 @@ static bool configure(SSL_CTX *tls)
     SSL_CTX_set_options(tls, SSL_OP_NO_COMPRESSION | SSL_OP_NO_RENEGOTIATION |
                                  SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_PRIORITIZE_CHACHA |
                                  /* a connection ended without close_notify is an end of stream */
-                                 SSL_OP_IGNORE_UNEXPECTED_EOF);
+                                 SSL_OP_IGNORE_UNEXPECTED_EOF |
+                                 /* requests hold secrets: the record they came in is wiped */
+                                 SSL_OP_CLEANSE_PLAINTEXT);
     /* An idle connection keeps no 34 KiB of record buffers. */
     SSL_CTX_set_mode(tls, SSL_MODE_RELEASE_BUFFERS);
     /* Resumption by tickets, which cost us no memory; so no cache. */
@@ -129,6 +131,13 @@ enum base_err http_tls_load(const char *cert_file, const char *key_file, struct 
     *not_after_us = not_after(tls);
     *out = tls;
     return BASE_OK;
+}
+
+struct ssl_ctx_st *http_tls_ref(struct ssl_ctx_st *tls)
+{
+    if (tls)
+        SSL_CTX_up_ref(tls);
+    return tls;
 }
 
 void http_tls_free(struct ssl_ctx_st **tls)

@@ -125,7 +125,7 @@ void jose_assertion_clear(struct jose_assertion *assertion)
     *assertion = (struct jose_assertion){0};
 }
 
-static bool key_fits(const struct jose_key *key, const struct jose_assertion *peeked)
+bool jose_assertion_fits(const struct jose_assertion *peeked, const struct jose_key *key)
 {
     struct base_span kid = base_span_str(peeked->kid);
 
@@ -183,7 +183,7 @@ enum base_err jose_assertion_verify(struct base_span assertion, const struct jos
     for (size_t i = 0; i < n_keys; i++) {
         enum base_err err;
 
-        if (!key_fits(keys[i], peeked))
+        if (!jose_assertion_fits(peeked, keys[i]))
             continue;
         err = peeked->explicit_typ ? verify_evp(assertion, keys[i])
                                    : verify_libjwt(assertion, peeked, keys[i]);

@@ -25,8 +25,11 @@ enum base_err jose_assertion_peek(struct base_span assertion,
                                   struct jose_assertion *out) BASE_MUST_USE;
 void jose_assertion_clear(struct jose_assertion *assertion);
 
-/* Verifies the signature with those of `keys` that fit, one after the other: same algorithm; and,
- * when the assertion names a kid, the JWK's own kid or its thumbprint equals it. BASE_DENIED: none
+/* May this key have made it? Same algorithm; and, when the assertion names a kid, the JWK's own kid
+ * or its thumbprint equals it. */
+bool jose_assertion_fits(const struct jose_assertion *peeked, const struct jose_key *key);
+
+/* Verifies the signature with those of `keys` that fit, one after the other. BASE_DENIED: none
  * verifies it. */
 enum base_err jose_assertion_verify(struct base_span assertion, const struct jose_assertion *peeked,
                                     struct jose_key *const *keys, size_t n_keys) BASE_MUST_USE;

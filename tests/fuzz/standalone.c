@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Runs a fuzz target once for each file of a corpus folder, for machines without clang and for every
- * ordinary test run. */
+/* Runs a fuzz target once for each file of a corpus folder, for machines without clang and for
+ * every ordinary test run. */
 #include <dirent.h>
 #include <stdint.h>
 #include <stdio.h>

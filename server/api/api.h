@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Where HTTP, rules and data meet: what handlers work with, and the handlers themselves. One struct
+ * api_worker per thread is reached through request->server_data; struct api_shared is the
+ * process's. The command line calls the same handlers over a request made in memory (api_local.h).
+ */
+#ifndef API_H
+#define API_H
+
+#include "api_metrics.h"
+#include "base_metrics.h"
+#include "base_seal.h"
+#include "http_router.h"
+#include "jose_key.h"
+#include "jose_sign.h"
+#include "policy_admin.h"
+#include "policy_limit.h"
+#include "policy_ring.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+struct db_conn;
+
+/* Route flags. The low bits say which listeners answer, the next how errors look, then who may
+ * call. */
+enum api_flag {
+    API_PUBLIC = 1,
+    API_MANAGEMENT = 2,
+    API_OPS = 4,
+    API_LISTENERS = 7,
+    API_PROBLEM = 16, /* errors as RFC 9457 problems; otherwise as OAuth errors */
+    API_NO_STORE =
+        32, /* every answer, errors too, carries Cache-Control: no-store and Pragma: no-cache */
+    API_NEED_SHIFT = 8, /* enum policy_admin_need << API_NEED_SHIFT */
+};
+
+/* The one route table. */
+extern const struct http_route api_routes[];
+extern const size_t api_n_routes;
+
+/* Values fixed at start; strings live as long as the process serves. */
+struct api_config {
+    struct base_span issuer;
+    struct base_span token_endpoint; /* its URL */
+    struct base_span default_audience;
+    const char *token_typ;
+    int64_t token_ttl_us;
+    struct policy_rotation rotation;
+};
+
+/* What changes while running, replaced whole: immutable, shared by reference. */
+struct api_snapshot {
+    _Atomic unsigned refs;
+    struct base_seal *seal;
+    struct policy_ring *ring; /* NULL before the database was first read */
+    struct base_buf metadata; /* RFC 8414 document */
+    struct base_buf metadata_openid;
+    struct base_buf jwks_headers; /* Cache-Control and ETag lines */
+};
+/* Takes over the references on seal and ring. `scopes` is the catalog for scopes_supported. */
+struct api_snapshot *api_snapshot_new(const struct api_config *config, struct base_seal *seal,
+                                      struct policy_ring *ring, const struct base_span *scopes,
+                                      size_t n_scopes);
+struct api_snapshot *api_snapshot_ref(struct api_snapshot *snapshot);
+void api_snapshot_unref(struct api_snapshot **snapshot);
+
+#define API_MAX_WORKERS 64
+
+struct api_shared {
+    struct api_config config;
+    struct policy_limit *limit;
+    struct base_metrics *metrics;
+    unsigned n_workers;
+    /* For /readyz. Times are monotonic; the job that polls the database writes them. */
+    _Atomic bool draining;
+    _Atomic bool ring_loaded;
+    _Atomic int64_t
+        database_seen_us; /* last answer of the database; 0: never, or the last poll failed */
+    _Atomic bool lookup_ready[API_MAX_WORKERS]; /* each worker's connection for look-ups is open */
+    /* The ring's lease: when the database last confirmed it (policy_ring_lease_holds). */
+    _Atomic int64_t ring_confirmed_mono_us;
+    _Atomic int64_t ring_confirmed_wall_us;
+    /* Asks the jobs to look at the ring now (after a rotation by the API); any thread; may be NULL.
+     */
+    void (*wake_jobs)(void *data);
+    void *wake_data;
+    int64_t (*tls_not_after_us)(void *data); /* for /metrics; NULL or 0: no TLS */
+};
+
+struct api_use; /* api_used.c: keys used since the last flush */
+
+struct api_worker {
+    struct api_shared *shared;
+    unsigned shard; /* of metrics */
+    struct event_base *base;
+    struct db_conn *lookup; /* the token path's reads, and nothing else */
+    struct db_conn *admin;  /* management */
+    struct api_snapshot *snapshot;
+    struct jose_signer *signer; /* of the snapshot's signing key; NULL: none */
+    struct base_buf scratch;    /* replies are built here, one at a time */
+    struct base_buf payload;    /* and claims here */
+    struct base_buf granted;    /* and the scope that was granted here */
+    pthread_mutex_t uses_lock;  /* worker adds, the flushing job takes */
+    struct api_use *uses;
+    /* Set on the command line only: who acts, instead of a bearer token. */
+    const struct policy_principal *local;
+};
+
+/* Zeroes and prepares; base, connections and snapshot are the caller's to set. */
+void api_worker_init(struct api_worker *worker, struct api_shared *shared, unsigned shard);
+/* A new snapshot (its reference is taken over); makes the signer anew when the signing key changed.
+ */
+void api_worker_adopt(struct api_worker *worker, struct api_snapshot *snapshot);
+void api_worker_clear(struct api_worker *worker);
+
+static inline struct api_worker *api_worker_of(const struct http_request *request)
+{
+    return request->server_data;
+}
+
+/* The signer, if the ring's lease still holds at this moment; NULL: answer 503. */
+struct jose_signer *api_worker_signer(struct api_worker *worker);
+
+static inline void api_count(struct api_worker *worker, enum api_metric metric, unsigned value)
+{
+    base_metrics_add(worker->shared->metrics, worker->shard, metric, value, 1);
+}
+
+/* Notes that the key was used now, unless its row already says so for this minute. Never blocks
+ * longer than the flush takes to exchange a pointer. */
+void api_used_note(struct api_worker *worker, const struct store_key *key, int64_t now_us);
+/* Takes up to `max` noted uses, for the flushing job; any thread. Returns how many. */
+size_t api_used_take(struct api_worker *worker, struct store_key_use *out, size_t max);
+
+/* Does the request's If-None-Match name this entity tag? Then 304. */
+bool api_etag_known(const struct http_request *request, struct base_span etag);
+
+/* Handlers, as the route table names them. */
+http_handler api_token, api_jwks, api_metadata, api_metadata_openid;
+http_handler api_livez, api_readyz, api_metrics_page;
+http_handler api_keys_list, api_keys_create, api_keys_get, api_keys_patch, api_keys_delete,
+    api_keys_secret;
+http_handler api_tenants_list, api_tenants_create, api_tenants_get, api_tenants_patch,
+    api_tenants_delete;
+http_handler api_scopes_list, api_scopes_get, api_scopes_put, api_scopes_delete;
+http_handler api_signing_keys_list, api_signing_keys_rotate;
+http_handler api_audit_tenant, api_audit_all;
+http_handler api_openapi;
+
+/* For http_server_options.error_reply: answers in the route's own format. */
+void api_error_reply(void *data, const struct http_request *request, int status, const char *allow,
+                     struct http_reply *reply);
+
+#endif

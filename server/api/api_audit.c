@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The audit log: of one tenant, or of the whole installation. */
+#include "api_json.h"
+#include "api_problem.h"
+
+static void put_text_or_null(struct base_buf *out, const char *name, struct base_span text)
+{
+    if (text.len > 0)
+        base_json_put_member_string(out, name, text);
+    else
+        base_json_put_member_null(out, name);
+}
+
+static void put_entry(struct base_buf *out, const struct store_audit_row *row)
+{
+    base_buf_put_char(out, '{');
+    base_json_put_member_int(out, "id", row->id);
+    base_json_put_member_time(out, "at", row->at_us);
+    base_json_put_member_string(out, "actor", row->entry.actor);
+    base_json_put_member_string(out, "action", row->entry.action);
+    put_text_or_null(out, "tenant", row->entry.tenant);
+    base_json_put_member_string(out, "object", row->entry.object);
+    base_json_put_name(out, "changes");
+    base_buf_put_span(out, row->entry.changes);
+    put_text_or_null(out, "address", row->entry.address);
+    put_text_or_null(out, "request_id", row->entry.request_id);
+    base_buf_put_char(out, '}');
+}
+
+static void on_list(void *ctx, enum base_err err, const struct store_audit_row *rows, size_t n_rows,
+                    bool more)
+{
+    struct api_call *call = ctx;
+    struct base_buf *body = &call->worker->scratch;
+    size_t i;
+
+    if (err != BASE_OK) {
+        api_problem_failure(call->request, err);
+        api_call_end(&call);
+        return;
+    }
+    base_buf_reset(body);
+    BASE_BUF_LIT(body, "{\"items\":[");
+    for (i = 0; i < n_rows && body->len < API_PAGE_BYTES; i++) {
+        if (i > 0)
+            base_buf_put_char(body, ',');
+        put_entry(body, &rows[i]);
+    }
+    base_buf_put_char(body, ']');
+    api_json_put_cursor(body, i ? rows[i - 1].id : 0, i < n_rows || more);
+    api_json_send(call, 200, (struct base_span){0}, call->tenant);
+    api_call_end(&call);
+}
+
+static void list_audit(struct api_call *call)
+{
+    struct api_page page;
+
+    if (api_json_page(call, &page))
+        store_audit_list(call->worker->admin, call->tenant, page.before, page.limit, on_list, call);
+    else
+        api_call_end(&call);
+}
+
+void api_audit_tenant(struct http_request *request)
+{
+    api_admit(request, list_audit);
+}
+
+void api_audit_all(struct http_request *request)
+{
+    api_admit(request, list_audit);
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What gateways read to check tokens: the key set and the server's metadata (RFC 8414), answered
+ * from memory, so that they stay available while the database is away. */
+#include "api.h"
+#include "http_form.h"
+
+static void reply_unavailable(struct http_request *request)
+{
+    http_reply_send(
+        request,
+        &(struct http_reply){.status = 503,
+                             .content_type = "application/json",
+                             .headers = BASE_SPAN("Cache-Control: no-store\r\nRetry-After: 1\r\n"),
+                             .body = BASE_SPAN("{\"error\":\"temporarily_unavailable\"}"),
+                             .reason = "key ring not loaded yet"});
+}
+
+bool api_etag_known(const struct http_request *request, struct base_span etag)
+{
+    bool repeated = false, valid = false;
+    struct base_span list = http_request_header(request, HTTP_FIELD_IF_NONE_MATCH, &repeated);
+
+    return list.ptr && !repeated && http_etag_matches(list, etag, true, &valid) && valid;
+}
+
+void api_jwks(struct http_request *request)
+{
+    const struct api_snapshot *snapshot = api_worker_of(request)->snapshot;
+    struct http_reply reply = {.status = 200};
+
+    /* An empty set would be cached, and the first tokens refused. */
+    if (!snapshot->ring || policy_ring_count(snapshot->ring) == 0) {
+        reply_unavailable(request);
+        return;
+    }
+    reply.headers = base_buf_span(&snapshot->jwks_headers);
+    if (api_etag_known(request, policy_ring_etag(snapshot->ring))) {
+        reply.status = 304;
+    } else {
+        reply.content_type = "application/json";
+        reply.body = policy_ring_jwks(snapshot->ring);
+    }
+    http_reply_send(request, &reply);
+}
+
+static void reply_metadata(struct http_request *request, const struct base_buf *document)
+{
+    http_reply_send(request, &(struct http_reply){
+                                 .status = 200,
+                                 .content_type = "application/json",
+                                 .headers = BASE_SPAN("Cache-Control: public, max-age=300\r\n"),
+                                 .body = base_buf_span(document)});
+}
+
+void api_metadata(struct http_request *request)
+{
+    reply_metadata(request, &api_worker_of(request)->snapshot->metadata);
+}
+
+void api_metadata_openid(struct http_request *request)
+{
+    reply_metadata(request, &api_worker_of(request)->snapshot->metadata_openid);
+}

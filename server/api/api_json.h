@@ -1,0 +1,68 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the resources of the management API share: bodies, queries, entity tags, cursors, merge
+ * patches and the differences that go into the audit. */
+#ifndef API_JSON_H
+#define API_JSON_H
+
+#include "api_auth.h"
+
+/* Reads a JSON object from the body into call->body. False: answered already (400, 413, 415).
+ * `optional`: an empty body counts as {}. PATCH also takes application/merge-patch+json. */
+bool api_json_body(struct api_call *call, bool optional);
+
+/* Before a merge: members of the body that are read-only become errors (422) and are taken out, so
+ * that the rest is judged as well; a member in neither list, null too, is unknown. False: answered
+ * already (400). Lists end in NULL. */
+bool api_json_patch_names(struct api_call *call, const char *const *decided,
+                          const char *const *read_only);
+
+/* After the getters: names an unknown member. False: answered already (400). */
+bool api_json_known(struct api_call *call, struct base_json_reader *reader);
+/* The same, and reports wrong fields (422). */
+bool api_json_done(struct api_call *call, struct base_json_reader *reader);
+
+/* Paging of a list. */
+struct api_page {
+    int limit;       /* 1 to 200; 50 */
+    int64_t before;  /* 0: from the newest */
+    char text[256];  /* q */
+    char status[16]; /* status */
+};
+/* False: answered already (400). */
+bool api_json_page(struct api_call *call, struct api_page *out);
+void api_json_put_cursor(struct base_buf *out, int64_t before, bool more); /* ,"next_cursor":…} */
+/* A page whose items may be large ends here, however many were asked for; the cursor leads on. */
+#define API_PAGE_BYTES (1u << 20)
+
+/* If-Match into call->if_match; false: answered already (400). */
+bool api_json_if_match(struct api_call *call);
+/* Does the request mean this version? */
+bool api_json_matches(const struct api_call *call, int64_t version);
+/* Entity tag header line of a version. */
+void api_json_put_etag(struct base_buf *out, int64_t version);
+
+/* Idempotency-Key into call->idempotency, with the digest of method, path and body. False: answered
+ * already (400). */
+bool api_json_idempotency(struct api_call *call);
+
+/* RFC 7396, applied to `target`, which is changed. */
+void api_json_merge(json_t *target, const json_t *patch);
+/* {"field":[before,after],…} of all members that differ; `before` may be NULL (created), or `after`
+ * (deleted). */
+void api_json_diff(const json_t *before, const json_t *after, struct base_buf *out);
+
+/* A name or text that people typed: valid UTF-8 (jansson saw to that), no control characters. Adds
+ * an error otherwise. */
+void api_json_check_text(struct base_json_errors *errors, const char *field, struct base_span text);
+
+/* Sends a JSON object from worker->scratch with no-store and these further header lines (may be
+ * empty). */
+void api_json_send(struct api_call *call, int status, struct base_span headers,
+                   struct base_span subject);
+/* 204. */
+void api_json_no_content(struct api_call *call, struct base_span subject);
+/* What a change could not do, answered: repeated requests are the caller's, everything else comes
+ * here. */
+void api_json_outcome(struct api_call *call, const struct store_outcome *outcome);
+
+#endif
