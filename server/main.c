@@ -30,6 +30,8 @@ static const struct cmd_verb verbs[] = {
     {"signing-key reseal", NULL, "seals all signing keys under the first master key", 0, NULL,
      cmd_signing_key_reseal},
     {"config", NULL, "prints the effective settings and where each came from", 0, NULL, cmd_config},
+    {"health", NULL, "asks the server of these settings whether it is ready", 0, cmd_health_options,
+     cmd_health},
     {"version", NULL, "prints the version", 0, NULL, cmd_version},
     {"help", "[COMMAND]", "explains a command", 2, NULL, cmd_help},
 };

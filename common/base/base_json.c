@@ -9,6 +9,7 @@
 #include <assert.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 /* Values of our own making are never this deep; a loop in them would be. */
 #define MAX_WRITE_DEPTH 64
@@ -411,11 +412,19 @@ static enum base_err put_object(struct base_buf *buf, const json_t *value, unsig
 static enum base_err put_real(struct base_buf *buf, const json_t *value)
 {
     char text[64];
-    size_t len = json_dumpb(value, text, sizeof text, JSON_ENCODE_ANY);
 
-    if (len == 0 || len > sizeof text)
-        return BASE_INTERNAL;
-    base_buf_put(buf, text, len);
+    /* The fewest digits that mean the same double: 0.1 and not 0.10000000000000001. */
+    for (size_t digits = 15; digits <= 17; digits++) {
+        size_t len =
+            json_dumpb(value, text, sizeof text - 1, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
+
+        if (len == 0 || len >= sizeof text)
+            return BASE_INTERNAL;
+        text[len] = '\0';
+        if (digits == 17 || strtod(text, NULL) == json_real_value(value))
+            break;
+    }
+    base_buf_put_str(buf, text);
     return BASE_OK;
 }
 

@@ -13,6 +13,10 @@
  * Sync of its own so that it cannot happen to them again. A write has its own from the start, and
  * is answered when the Sync is, because that is when it is committed.
  *
+ * When the last result of a batch is in, the next batch leaves before anybody is answered: what the
+ * callers do with their answers (sign) is then done while PostgreSQL works, and neither waits for
+ * the other.
+ *
  * The state of the batch is the head of `flight`, and what libpq will report about it next
  * (`expect`). A query leaves the list before its callback runs, and nothing is touched after it, so
  * callbacks may ask again. Whatever libpq reports out of turn costs the connection. */
@@ -179,17 +183,22 @@ static void send_batch(struct db_conn *conn)
         db_conn_flush(conn);
 }
 
-static void on_gather(evutil_socket_t fd BASE_UNUSED, short what BASE_UNUSED, void *arg)
+static void send_waiting(struct db_conn *conn)
 {
-    struct db_conn *conn = arg;
-
-    conn->gathering = false;
     if (conn->phase != DB_PHASE_READY || conn->expect != DB_EXPECT_NOTHING || !conn->waiting)
         return;
     if (conn->waiting->script)
         send_script(conn);
     else
         send_batch(conn);
+}
+
+static void on_gather(evutil_socket_t fd BASE_UNUSED, short what BASE_UNUSED, void *arg)
+{
+    struct db_conn *conn = arg;
+
+    conn->gathering = false;
+    send_waiting(conn);
 }
 
 /* ---- Receiving ---- */
@@ -470,6 +479,8 @@ void db_batch_read(struct db_conn *conn)
         take_notifies(conn);
     if (!alive && conn->phase == DB_PHASE_READY)
         db_conn_lost(conn, PQerrorMessage(conn->pg));
+    send_waiting(conn);
+    db_query_answer_settled(conn);
 }
 
 /* ---- A connection comes, or goes ---- */

@@ -460,6 +460,11 @@ size_t db_conn_pending(const struct db_conn *conn)
     return conn->n_pending;
 }
 
+bool db_conn_full(const struct db_conn *conn)
+{
+    return conn->n_pending >= conn->options.max_pending;
+}
+
 const char *db_conn_problem(const struct db_conn *conn)
 {
     return conn->problem;

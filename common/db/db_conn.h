@@ -54,6 +54,8 @@ bool db_conn_ready(const struct db_conn *conn);
 int64_t db_conn_last_answer_us(const struct db_conn *conn);
 /* Queries waiting and in flight. */
 size_t db_conn_pending(const struct db_conn *conn);
+/* There are as many as allowed: the next query would be refused with BASE_BUSY. */
+bool db_conn_full(const struct db_conn *conn);
 /* The last failure as a sentence: "host db1, port 5432: Connection refused". "" when connected. */
 const char *db_conn_problem(const struct db_conn *conn);
 /* LISTEN on a channel of our own naming, now and after each reconnect. `channel` must be a static

@@ -37,6 +37,7 @@ struct db_pending {
         uint8_t n_params;
         bool parsed; /* a Parse was sent before it */
     } calls[DB_MAX_CALLS];
+    PGresult *rows, *failure; /* once settled: the answer */
     size_t used;
     char *params; /* of all calls: length as int32_t (-1: NULL) and bytes; inline_params or heap */
     char inline_params[DB_INLINE_PARAMS];
@@ -96,6 +97,7 @@ struct db_conn {
     struct db_pending *waiting;
     struct db_pending *flight;  /* sent; answered from the head */
     struct db_pending *again;   /* of the batch in flight, to be sent once more */
+    struct db_pending *settled; /* has its results; answered before this callback returns */
     struct db_pending *refused; /* answered a turn later */
     struct db_pending *spare;
     size_t n_pending, n_spare;
@@ -137,9 +139,11 @@ const char *db_batch_field(const PGresult *result, int code);
 
 /* db_query.c */
 void db_query_init(struct db_conn *conn);
-/* Out of the lists, with all of its results: answers it, and frees those. */
+/* Out of the lists, with all of its results: to be answered by db_query_answer_settled(), which
+ * frees those. */
 void db_query_settled(struct db_conn *conn, struct db_pending *query, PGresult *rows,
                       PGresult *failure);
+void db_query_answer_settled(struct db_conn *conn);
 /* Puts those to be sent again before those that wait. */
 void db_query_requeue(struct db_conn *conn);
 /* The connection is gone: answers what cannot be sent again, keeps the rest. */

@@ -163,7 +163,7 @@ static void submit(struct db_conn *conn, struct db_pending *query, int64_t allow
         refuse(conn, query, BASE_UNAVAILABLE);
         return;
     }
-    if (conn->n_pending >= conn->options.max_pending) {
+    if (db_conn_full(conn)) {
         refuse(conn, query, BASE_BUSY);
         return;
     }
@@ -280,6 +280,15 @@ static void answer_failure(struct db_conn *conn, struct db_pending *query, PGres
 void db_query_settled(struct db_conn *conn, struct db_pending *query, PGresult *rows,
                       PGresult *failure)
 {
+    query->rows = rows;
+    query->failure = failure;
+    DL_APPEND(conn->settled, query);
+}
+
+static void answer_settled(struct db_conn *conn, struct db_pending *query)
+{
+    PGresult *rows = query->rows, *failure = query->failure;
+
     conn->n_pending--;
     if (failure) {
         PQclear(rows);
@@ -289,6 +298,16 @@ void db_query_settled(struct db_conn *conn, struct db_pending *query, PGresult *
         answer_rows(conn, query, rows);
     } else {
         answer_err(conn, query, BASE_INTERNAL); /* aborted, with no failure before it */
+    }
+}
+
+void db_query_answer_settled(struct db_conn *conn)
+{
+    struct db_pending *query;
+
+    while ((query = conn->settled)) {
+        DL_DELETE(conn->settled, query);
+        answer_settled(conn, query);
     }
 }
 

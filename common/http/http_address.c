@@ -3,13 +3,30 @@
  * that it is, so that base_net.c alone knows what they look like. */
 #include "http_address.h"
 
+#include "base_buf.h"
 #include "http_char.h"
 
 #include <arpa/inet.h>
 
+/* Every line of the log has an address, and inet_ntop() goes through snprintf(). */
+static void format_v4(const uint8_t bytes[4], char out[HTTP_ADDRESS_TEXT_MAX])
+{
+    struct base_buf text;
+
+    base_buf_init_fixed(&text, out, HTTP_ADDRESS_TEXT_MAX);
+    for (int i = 0; i < 4; i++) {
+        if (i > 0)
+            base_buf_put_char(&text, '.');
+        base_buf_put_u64(&text, bytes[i]);
+    }
+    base_buf_cstr(&text);
+}
+
 void http_address_format(const struct http_address *address, char out[HTTP_ADDRESS_TEXT_MAX])
 {
-    if (!inet_ntop(address->family, address->bytes, out, HTTP_ADDRESS_TEXT_MAX))
+    if (address->family == AF_INET)
+        format_v4(address->bytes, out);
+    else if (!inet_ntop(address->family, address->bytes, out, HTTP_ADDRESS_TEXT_MAX))
         out[0] = '\0';
 }
 

@@ -2,9 +2,9 @@
 /* A connection is always waiting for exactly one thing, its `wait`; that is the whole of its state,
  * and decides what bytes from the client mean (`feeders`) and what the deadline does (`expirers`):
  *
- *   HANDSHAKE ─> HEAD ─> BODY ─> HANDLER ─> WRITE ─> IDLE ─> HEAD …
- *                  │       │        │          │
- *                  └───────┴────────┴──────────┴──> LINGER ─> END
+ *   HANDSHAKE ─> HEAD ─> BODY ─> HANDLER ─> SEND ─> WRITE ─> IDLE ─> HEAD …
+ *                  │       │        │         │       │
+ *                  └───────┴────────┴─────────┴───────┴──> LINGER ─> END
  *
  * One request at a time: while one is with its handler, or its reply is not yet out, what the
  * client pipelines stays in the input, and over READ_AHEAD bytes of it the socket is not read any
@@ -15,6 +15,11 @@
  * The reading side stays registered with the kernel throughout, and a reply on a plain connection
  * is given to the socket directly; libevent's output buffer gets what the socket does not take. In
  * the usual case a request thus costs one read and one write, and no change of registration.
+ *
+ * Replies of one turn of the loop leave together at its end (SEND): given to the socket one by one,
+ * between signatures, each would find its reader asleep again, and waking somebody costs more than
+ * sending. A batch of look-ups is answered within one turn, so SEND_AT_ONCE bounds how long the
+ * first of them waits for the last.
  *
  * A reply that ends the connection is followed by our end of stream, and then the client's bytes
  * are read and dropped for a while (LINGER): closing a socket with unread bytes makes the kernel
@@ -38,8 +43,9 @@
 #include <unistd.h>
 #include <utlist.h>
 
-#define READ_AHEAD (16 * 1024)
-#define LINGER_MAX (64 * 1024 * 1024) /* bytes dropped; a client that sends more gets its reset */
+#define READ_AHEAD   (16 * 1024)
+#define SEND_AT_ONCE (16 * 1024)        /* some twenty tokens, or half a millisecond */
+#define LINGER_MAX   (64 * 1024 * 1024) /* bytes dropped; a client that sends more gets its reset */
 
 struct http_conn {
     struct http_link link; /* first, so that the loop's links lead back here */
@@ -47,7 +53,8 @@ struct http_conn {
     struct bufferevent *bev;
     struct http_incoming *incoming; /* being received, or with its handler */
     struct http_address peer;
-    size_t dropped; /* while lingering */
+    size_t dropped;         /* while lingering */
+    size_t out_at, out_len; /* its reply in loop->out, while in HTTP_WAIT_SEND */
     unsigned mask;
     int fd;
     bool is_tls;
@@ -233,36 +240,41 @@ static void after_reply(struct http_conn *conn)
         wait_for(conn, HTTP_WAIT_IDLE);
 }
 
-static bool write_reply(struct http_conn *conn, const struct http_reply *reply,
-                        const struct http_request *request)
+/* False when it would be larger than any reply may be. */
+static bool format_reply(struct http_conn *conn, const struct http_reply *reply,
+                         const struct http_request *request)
 {
     struct http_loop *loop = conn->loop;
     struct base_buf *out = &loop->out;
-    bool ok;
 
-    base_buf_reset(out);
+    conn->out_at = out->len;
     http_reply_format(out, reply, request ? request->head.minor : 1, request && request->is_head,
                       !conn->is_last, http_loop_date(loop), request ? request->request_id : NULL);
-    ok = !out->overflow && write_bytes(conn, base_buf_span(out));
-    base_wipe(out->ptr, out->len); /* it may hold a token */
-    return ok;
+    conn->out_len = out->len - conn->out_at;
+    return !out->overflow;
 }
 
 /* `request` NULL: the message was too broken to be one. */
 static void reply_to(struct http_conn *conn, const struct http_reply *reply,
                      const struct http_request *request)
 {
-    conn->is_last = reply->close || conn->loop->draining || !request || !request->head.keep_alive;
-    if (!write_reply(conn, reply, request))
+    struct http_loop *loop = conn->loop;
+
+    conn->is_last = reply->close || loop->draining || !request || !request->head.keep_alive;
+    if (!format_reply(conn, reply, request)) {
+        base_wipe(loop->out.ptr + conn->out_at, conn->out_len);
+        loop->out.len = conn->out_at;
+        loop->out.overflow = false;
         end(conn);
-    else if (output_len(conn) > 0)
-        wait_for(conn, HTTP_WAIT_WRITE);
-    else
-        after_reply(conn);
+        return;
+    }
+    wait_for(conn, HTTP_WAIT_SEND);
+    if (loop->out.len >= SEND_AT_ONCE)
+        http_loop_send(loop);
 }
 
-/* A reply came from outside of run(): if the client has pipelined meanwhile, look at it in a turn
- * of its own, so that no handler is called from within another's http_reply_send(). */
+/* If the client has pipelined meanwhile, look at it in a turn of its own, so that no handler is
+ * called from within another's http_reply_send(). */
 static void look_again_later(struct http_conn *conn)
 {
     if (conn->link.wait == HTTP_WAIT_END)
@@ -270,6 +282,19 @@ static void look_again_later(struct http_conn *conn)
     if (conn->is_eof || conn->is_paused ||
         evbuffer_get_length(bufferevent_get_input(conn->bev)) > 0)
         bufferevent_trigger(conn->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
+}
+
+void http_conn_on_send(struct http_link *link)
+{
+    struct http_conn *conn = conn_of(link);
+
+    if (!write_bytes(conn, base_span_of(conn->loop->out.ptr + conn->out_at, conn->out_len)))
+        end(conn);
+    else if (output_len(conn) > 0)
+        wait_for(conn, HTTP_WAIT_WRITE);
+    else
+        after_reply(conn);
+    look_again_later(conn);
 }
 
 /* What http_reply_send() comes to. */
@@ -288,8 +313,6 @@ static void send_reply(struct http_request *request, const struct http_reply *re
     if (options->events.on_reply)
         options->events.on_reply(options->data, request, reply, loop->now_us - request->started_us);
     give_back(loop, incoming);
-    if (conn && !conn->is_running)
-        look_again_later(conn);
 }
 
 /* Answers with the application's own kind of error: the request that is being received, or what

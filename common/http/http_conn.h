@@ -22,6 +22,7 @@ enum base_err http_conn_open(struct http_loop *loop,
 /* The loop's callbacks. */
 void http_conn_on_deadline(struct http_link *link);
 void http_conn_on_end(struct http_link *link);
+void http_conn_on_send(struct http_link *link);
 
 /* Connections that wait for a request get the shorter time that draining allows. */
 void http_conn_drain_all(struct http_loop *loop);

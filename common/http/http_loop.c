@@ -28,13 +28,30 @@ static void on_tick(evutil_socket_t fd BASE_UNUSED, short what BASE_UNUSED, void
     for (enum http_wait wait = 0; wait < HTTP_WAIT_END; wait++)
         if (wait != HTTP_WAIT_HANDLER)
             expire(loop, wait);
-    if (loop->out.cap > OUT_KEEP_MAX) {
+    if (loop->out.len == 0 && loop->out.cap > OUT_KEEP_MAX) {
         base_buf_clear(&loop->out);
         base_buf_init(&loop->out, OUT_MAX);
     }
     if (loop->n_links == 0)
         event_del(loop->tick);
     loop->on_tick(loop->owner);
+}
+
+/* Replies may hold tokens, hence the wiping. */
+void http_loop_send(struct http_loop *loop)
+{
+    struct http_link *link;
+
+    loop->now_us = base_clock_mono_us();
+    while ((link = loop->lists[HTTP_WAIT_SEND]))
+        loop->on_send(link);
+    base_wipe(loop->out.ptr, loop->out.len);
+    base_buf_reset(&loop->out);
+}
+
+static void on_send(evutil_socket_t fd BASE_UNUSED, short what BASE_UNUSED, void *data)
+{
+    http_loop_send(data);
 }
 
 void http_loop_reap(struct http_loop *loop)
@@ -72,7 +89,8 @@ enum base_err http_loop_init(struct http_loop *loop)
     loop->date_s = -1;
     loop->tick = event_new(loop->base, -1, EV_PERSIST, on_tick, loop);
     loop->turn = event_new(loop->base, -1, 0, on_turn, loop);
-    return loop->tick && loop->turn ? BASE_OK : BASE_INTERNAL;
+    loop->send = event_new(loop->base, -1, 0, on_send, loop);
+    return loop->tick && loop->turn && loop->send ? BASE_OK : BASE_INTERNAL;
 }
 
 void http_loop_clear(struct http_loop *loop)
@@ -81,6 +99,8 @@ void http_loop_clear(struct http_loop *loop)
         event_free(loop->tick);
     if (loop->turn)
         event_free(loop->turn);
+    if (loop->send)
+        event_free(loop->send);
     base_buf_clear(&loop->out);
     http_incoming_pool_clear(&loop->pool);
 }
@@ -104,6 +124,8 @@ void http_loop_add(struct http_loop *loop, struct http_link *link, enum http_wai
 void http_loop_wait(struct http_loop *loop, struct http_link *link, enum http_wait wait)
 {
     DL_DELETE(loop->lists[link->wait], link);
+    if (wait == HTTP_WAIT_SEND && !loop->lists[wait])
+        event_active(loop->send, 0, 0); /* runs after all that is active already */
     enlist(loop, link, wait);
     if (wait == HTTP_WAIT_END)
         event_active(loop->turn, 0, 0);

@@ -17,6 +17,7 @@ enum http_wait {
     HTTP_WAIT_HEAD, /* the first byte on a new connection, or the rest of a head */
     HTTP_WAIT_BODY,
     HTTP_WAIT_HANDLER, /* the answer; no deadline here: the handler has its own */
+    HTTP_WAIT_SEND,    /* the end of the turn, when replies are given to the sockets */
     HTTP_WAIT_WRITE,   /* the client's reading of the reply */
     HTTP_WAIT_IDLE,    /* the first byte of the next request */
     HTTP_WAIT_LINGER,  /* the client's end of stream, after ours */
@@ -38,7 +39,7 @@ struct http_loop {
     bool draining;
     size_t n_links;
     struct http_incoming_pool pool;
-    struct base_buf out; /* the reply that is being sent */
+    struct base_buf out; /* the replies of those in HTTP_WAIT_SEND, one after the other */
 
     /* One list per kind of wait. All members of a list wait equally long, so each list is sorted
      * by deadline, and one coarse timer that looks at its head is all it takes. */
@@ -46,6 +47,7 @@ struct http_loop {
     int64_t timeout_us[HTTP_N_WAITS]; /* 0: for ever */
     struct event *tick;
     struct event *turn;
+    struct event *send;
     int64_t date_s; /* the second that `date` is of */
     char date[BASE_TIME_TEXT_MAX];
 
@@ -53,8 +55,9 @@ struct http_loop {
     void *owner;
     void (*on_deadline)(struct http_link *link); /* must make it wait for something else */
     void (*on_end)(struct http_link *link);      /* frees it */
-    void (*on_tick)(void *owner);                /* every 100 ms while something waits */
-    void (*on_quiet)(void *owner);               /* draining, and nothing is left; once */
+    void (*on_send)(struct http_link *link); /* sends its reply; waits for something else then */
+    void (*on_tick)(void *owner);            /* every 100 ms while something waits */
+    void (*on_quiet)(void *owner);           /* draining, and nothing is left; once */
 };
 
 /* `loop` is zeroed but for base, options, owner and the callbacks. */
@@ -67,6 +70,8 @@ void http_loop_add(struct http_loop *loop, struct http_link *link, enum http_wai
  * called in the next turn of the loop, outside of the callback that found the end. */
 void http_loop_wait(struct http_loop *loop, struct http_link *link, enum http_wait wait);
 
+/* Calls on_send() for all that wait for it, now instead of at the end of the turn. */
+void http_loop_send(struct http_loop *loop);
 /* Calls on_end() for what has ended, now: for the server's own end. */
 void http_loop_reap(struct http_loop *loop);
 /* Something has gone that on_quiet() may have waited for. */

@@ -360,6 +360,7 @@ struct http_server *http_server_new(struct event_base *base,
     server->loop.owner = server;
     server->loop.on_deadline = http_conn_on_deadline;
     server->loop.on_end = http_conn_on_end;
+    server->loop.on_send = http_conn_on_send;
     server->loop.on_tick = on_tick;
     server->loop.on_quiet = on_quiet;
     if (http_loop_init(&server->loop) != BASE_OK)
@@ -394,6 +395,7 @@ void http_server_free(struct http_server **address)
     if (!server)
         return;
     close_listeners(server);
+    http_loop_send(&server->loop);
     http_conn_end_all(&server->loop);
     http_loop_reap(&server->loop);
     http_loop_clear(&server->loop);

@@ -212,6 +212,21 @@ static void drop_keys(struct jose_key **keys, size_t *n)
         jose_key_unref(&keys[--*n]);
 }
 
+/* As a merge patch it would leave the old keys in place, and lie beside them for all to read. */
+static enum base_err refuse_single(const json_t *jwk, struct base_buf *why)
+{
+    struct jose_key *key = NULL;
+    size_t start = why->len;
+    enum base_err err = jose_key_from_jwk(jwk, &key, why);
+
+    jose_key_unref(&key);
+    if (err == BASE_DENIED)
+        return err;
+    why->len = start;
+    base_buf_put_str(why, "must be {\"keys\":[…]}, and this is a single key");
+    return BASE_INVALID;
+}
+
 enum base_err jose_jwks_parse(const json_t *jwks, struct jose_key **out, size_t max, size_t *n,
                               struct base_buf *why)
 {
@@ -219,6 +234,8 @@ enum base_err jose_jwks_parse(const json_t *jwks, struct jose_key **out, size_t 
     size_t count = json_array_size(list);
 
     *n = 0;
+    if (json_object_get(jwks, "kty"))
+        return refuse_single(jwks, why);
     if (count == 0 || count > max) {
         base_buf_putf(why, "must be {\"keys\":[…]} with 1 to %zu public keys", max);
         return BASE_INVALID;

@@ -55,7 +55,6 @@ struct api_snapshot {
     struct policy_ring *ring; /* NULL before the database was first read */
     struct base_buf metadata; /* RFC 8414 document */
     struct base_buf metadata_openid;
-    struct base_buf jwks_headers; /* Cache-Control and ETag lines */
 };
 /* Takes over the references on seal and ring. `scopes` is the catalog for scopes_supported. */
 struct api_snapshot *api_snapshot_new(const struct api_config *config, struct base_seal *seal,
@@ -78,6 +77,7 @@ struct api_shared {
         database_seen_us; /* last answer of the database; 0: never, or the last poll failed */
     _Atomic bool lookup_ready[API_MAX_WORKERS]; /* each worker's connection for look-ups is open */
     /* The ring's lease: when the database last confirmed it (policy_ring_lease_holds). */
+    _Atomic int64_t ring_generation; /* of the ring that was confirmed */
     _Atomic int64_t ring_confirmed_mono_us;
     _Atomic int64_t ring_confirmed_wall_us;
     /* Asks the jobs to look at the ring now (after a rotation by the API); any thread; may be NULL.
@@ -88,6 +88,8 @@ struct api_shared {
 };
 
 struct api_use; /* api_used.c: keys used since the last flush */
+struct api_client_keys;
+struct api_jti;
 
 struct api_worker {
     struct api_shared *shared;
@@ -95,6 +97,9 @@ struct api_worker {
     struct event_base *base;
     struct db_conn *lookup; /* the token path's reads, and nothing else */
     struct db_conn *admin;  /* management */
+    struct db_conn *once;   /* the jti of assertions: writes, which wait for the disk one by one */
+    struct api_jti *jti;    /* of them, waiting for it; made with the first assertion */
+    struct api_client_keys *client_keys; /* parsed; made when the first assertion comes */
     struct api_snapshot *snapshot;
     struct jose_signer *signer; /* of the snapshot's signing key; NULL: none */
     struct base_buf scratch;    /* replies are built here, one at a time */
@@ -128,7 +133,8 @@ static inline void api_count(struct api_worker *worker, enum api_metric metric, 
 
 /* Notes that the key was used now, unless its row already says so for this minute. Never blocks
  * longer than the flush takes to exchange a pointer. */
-void api_used_note(struct api_worker *worker, const struct store_key *key, int64_t now_us);
+void api_used_note(struct api_worker *worker, struct base_span key_id, int64_t last_used_us,
+                   int64_t now_us);
 /* Takes up to `max` noted uses, for the flushing job; any thread. Returns how many. */
 size_t api_used_take(struct api_worker *worker, struct store_key_use *out, size_t max);
 
@@ -137,6 +143,8 @@ bool api_etag_known(const struct http_request *request, struct base_span etag);
 
 /* Handlers, as the route table names them. */
 http_handler api_token, api_jwks, api_metadata, api_metadata_openid;
+/* Why /readyz says no, a literal; NULL when it says yes. Any thread. */
+const char *api_not_ready(struct api_shared *shared);
 http_handler api_livez, api_readyz, api_metrics_page;
 http_handler api_keys_list, api_keys_create, api_keys_get, api_keys_patch, api_keys_delete,
     api_keys_secret;

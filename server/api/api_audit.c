@@ -3,14 +3,6 @@
 #include "api_json.h"
 #include "api_problem.h"
 
-static void put_text_or_null(struct base_buf *out, const char *name, struct base_span text)
-{
-    if (text.len > 0)
-        base_json_put_member_string(out, name, text);
-    else
-        base_json_put_member_null(out, name);
-}
-
 static void put_entry(struct base_buf *out, const struct store_audit_row *row)
 {
     base_buf_put_char(out, '{');
@@ -18,12 +10,12 @@ static void put_entry(struct base_buf *out, const struct store_audit_row *row)
     base_json_put_member_time(out, "at", row->at_us);
     base_json_put_member_string(out, "actor", row->entry.actor);
     base_json_put_member_string(out, "action", row->entry.action);
-    put_text_or_null(out, "tenant", row->entry.tenant);
+    api_json_put_text_or_null(out, "tenant", row->entry.tenant);
     base_json_put_member_string(out, "object", row->entry.object);
     base_json_put_name(out, "changes");
     base_buf_put_span(out, row->entry.changes);
-    put_text_or_null(out, "address", row->entry.address);
-    put_text_or_null(out, "request_id", row->entry.request_id);
+    api_json_put_text_or_null(out, "address", row->entry.address);
+    api_json_put_text_or_null(out, "request_id", row->entry.request_id);
     base_buf_put_char(out, '}');
 }
 

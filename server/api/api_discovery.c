@@ -2,6 +2,7 @@
 /* What gateways read to check tokens: the key set and the server's metadata (RFC 8414), answered
  * from memory, so that they stay available while the database is away. */
 #include "api.h"
+#include "base_clock.h"
 #include "http_form.h"
 
 static void reply_unavailable(struct http_request *request)
@@ -23,9 +24,35 @@ bool api_etag_known(const struct http_request *request, struct base_span etag)
     return list.ptr && !repeated && http_etag_matches(list, etag, true, &valid) && valid;
 }
 
+/* How long the set in this worker's hands may be kept: not at all when a newer one has been
+ * confirmed. The time is read before the generation, see confirm() in jobs.c. */
+static int64_t cache_s(const struct api_worker *worker)
+{
+    const struct api_shared *shared = worker->shared;
+    int64_t age_us = base_clock_mono_us() - atomic_load(&shared->ring_confirmed_mono_us);
+
+    if (policy_ring_generation(worker->snapshot->ring) < atomic_load(&shared->ring_generation))
+        return 0;
+    return policy_ring_cache_s(&shared->config.rotation, age_us);
+}
+
+static struct base_span jwks_headers(struct api_worker *worker)
+{
+    struct base_buf *headers = &worker->payload;
+
+    base_buf_reset(headers);
+    BASE_BUF_LIT(headers, "Cache-Control: public, max-age=");
+    base_buf_put_i64(headers, cache_s(worker));
+    BASE_BUF_LIT(headers, "\r\nETag: ");
+    base_buf_put_span(headers, policy_ring_etag(worker->snapshot->ring));
+    BASE_BUF_LIT(headers, "\r\n");
+    return base_buf_span(headers);
+}
+
 void api_jwks(struct http_request *request)
 {
-    const struct api_snapshot *snapshot = api_worker_of(request)->snapshot;
+    struct api_worker *worker = api_worker_of(request);
+    const struct api_snapshot *snapshot = worker->snapshot;
     struct http_reply reply = {.status = 200};
 
     /* An empty set would be cached, and the first tokens refused. */
@@ -33,7 +60,7 @@ void api_jwks(struct http_request *request)
         reply_unavailable(request);
         return;
     }
-    reply.headers = base_buf_span(&snapshot->jwks_headers);
+    reply.headers = jwks_headers(worker);
     if (api_etag_known(request, policy_ring_etag(snapshot->ring))) {
         reply.status = 304;
     } else {

@@ -222,6 +222,24 @@ void api_json_put_cursor(struct base_buf *out, int64_t before, bool more)
     base_buf_put_char(out, '}');
 }
 
+/* --- members --- */
+
+void api_json_put_text_or_null(struct base_buf *out, const char *name, struct base_span text)
+{
+    if (text.len > 0)
+        base_json_put_member_string(out, name, text);
+    else
+        base_json_put_member_null(out, name);
+}
+
+void api_json_put_time_or_null(struct base_buf *out, const char *name, int64_t wall_us)
+{
+    if (wall_us > 0)
+        base_json_put_member_time(out, name, wall_us);
+    else
+        base_json_put_member_null(out, name);
+}
+
 /* --- preconditions --- */
 
 bool api_json_if_match(struct api_call *call)

@@ -34,6 +34,10 @@ void api_json_put_cursor(struct base_buf *out, int64_t before, bool more); /* ,"
 /* A page whose items may be large ends here, however many were asked for; the cursor leads on. */
 #define API_PAGE_BYTES (1u << 20)
 
+/* A change that meets another one starts over. Each time means that somebody else's went through,
+ * so even a crowd comes to an end; after this often the admin is told. */
+#define API_MAX_ATTEMPTS 64
+
 /* If-Match into call->if_match; false: answered already (400). */
 bool api_json_if_match(struct api_call *call);
 /* Does the request mean this version? */
@@ -44,6 +48,10 @@ void api_json_put_etag(struct base_buf *out, int64_t version);
 /* Idempotency-Key into call->idempotency, with the digest of method, path and body. False: answered
  * already (400). */
 bool api_json_idempotency(struct api_call *call);
+
+/* Members that are null when there is nothing: an empty text, a time of 0. */
+void api_json_put_text_or_null(struct base_buf *out, const char *name, struct base_span text);
+void api_json_put_time_or_null(struct base_buf *out, const char *name, int64_t wall_us);
 
 /* RFC 7396, applied to `target`, which is changed. */
 void api_json_merge(json_t *target, const json_t *patch);

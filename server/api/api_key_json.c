@@ -33,22 +33,6 @@ static void put_list_or_null(struct base_buf *out, const char *name, const struc
     base_buf_put_char(out, ']');
 }
 
-static void put_text_or_null(struct base_buf *out, const char *name, struct base_span text)
-{
-    if (text.len > 0)
-        base_json_put_member_string(out, name, text);
-    else
-        base_json_put_member_null(out, name);
-}
-
-static void put_time_or_null(struct base_buf *out, const char *name, int64_t wall_us)
-{
-    if (wall_us > 0)
-        base_json_put_member_time(out, name, wall_us);
-    else
-        base_json_put_member_null(out, name);
-}
-
 /* JSON text that was checked when it was stored. */
 static void put_text_as_json(struct base_buf *out, const char *name, struct base_span json)
 {
@@ -69,7 +53,7 @@ static const char *status_of(const struct store_key *key, int64_t now_us)
 static void put_decided(struct base_buf *out, const struct store_key_fields *fields)
 {
     base_json_put_member_string(out, "name", fields->name);
-    put_text_or_null(out, "description", fields->description);
+    api_json_put_text_or_null(out, "description", fields->description);
     put_list_or_null(out, "scopes", fields->scopes, fields->n_scopes);
     base_json_put_member_bool(out, "enabled", fields->enabled);
 }
@@ -100,16 +84,17 @@ void api_key_put(struct base_buf *out, const struct store_key *key, const char *
     base_json_put_member_string(out, "status", base_span_str(status_of(key, now_us)));
     base_json_put_member_time(out, "expires_at", fields->expires_us);
     base_json_put_member_time(out, "created_at", key->created_us);
-    put_text_or_null(out, "created_by", key->created_by);
+    api_json_put_text_or_null(out, "created_by", key->created_by);
     base_json_put_member_time(out, "updated_at", key->updated_us);
-    put_time_or_null(out, "last_used_at", key->last_used_us);
+    api_json_put_time_or_null(out, "last_used_at", key->last_used_us);
     put_optional(out, fields);
     base_json_put_member_string(out, "auth_method",
                                 fields->jwks.len ? BASE_SPAN("private_key_jwt")
                                                  : BASE_SPAN("client_secret"));
     if (fields->jwks.len)
         put_text_as_json(out, "jwks", fields->jwks);
-    put_time_or_null(out, "previous_secret_expires_at", overlap ? key->previous_expires_us : 0);
+    api_json_put_time_or_null(out, "previous_secret_expires_at",
+                              overlap ? key->previous_expires_us : 0);
     base_buf_put_char(out, '}');
 }
 

@@ -10,9 +10,6 @@
 #include "policy_scope.h"
 #include "store_scope.h"
 
-/* A change that meets another one starts over. Each time means that somebody else's went through,
- * so even a crowd comes to an end; after this often the admin is told. */
-#define MAX_ATTEMPTS   64
 #define MAX_OVERLAP_US (30 * BASE_US_PER_DAY)
 
 static struct base_span key_id_of(const struct api_call *call)
@@ -175,7 +172,7 @@ static bool overtaken(const struct store_outcome *outcome)
 static bool start_over(struct api_call *call, const struct store_outcome *outcome,
                        store_key_fn *with_row)
 {
-    if (!overtaken(outcome) || ++call->attempts >= MAX_ATTEMPTS)
+    if (!overtaken(outcome) || ++call->attempts >= API_MAX_ATTEMPTS)
         return false;
     store_key_get(call->worker->admin, call->tenant, key_id_of(call), with_row, call);
     return true;
@@ -532,7 +529,7 @@ static int64_t version_to_rotate(struct api_call *call, const struct store_key *
 {
     if (call->repeated || api_json_matches(call, key->version))
         return key->version;
-    call->attempts = MAX_ATTEMPTS;
+    call->attempts = API_MAX_ATTEMPTS;
     return 0;
 }
 

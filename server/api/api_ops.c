@@ -32,7 +32,7 @@ static bool lookups_ready(struct api_shared *shared)
     return true;
 }
 
-static const char *not_ready(struct api_shared *shared)
+const char *api_not_ready(struct api_shared *shared)
 {
     int64_t seen_us = atomic_load(&shared->database_seen_us);
 
@@ -49,7 +49,7 @@ static const char *not_ready(struct api_shared *shared)
 
 void api_readyz(struct http_request *request)
 {
-    const char *reason = not_ready(api_worker_of(request)->shared);
+    const char *reason = api_not_ready(api_worker_of(request)->shared);
     char text[64];
 
     if (!reason) {

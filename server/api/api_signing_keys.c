@@ -57,14 +57,6 @@ enum base_err api_signing_key_make(enum jose_alg alg, const struct base_seal *se
 
 /* --- list --- */
 
-static void put_time_or_null(struct base_buf *out, const char *name, int64_t wall_us)
-{
-    if (wall_us > 0)
-        base_json_put_member_time(out, name, wall_us);
-    else
-        base_json_put_member_null(out, name);
-}
-
 static void put_key(struct base_buf *out, const struct store_signing_key *key, const char *warning)
 {
     static const char *const states[] = {"announced", "signing", "retired"};
@@ -74,10 +66,10 @@ static void put_key(struct base_buf *out, const struct store_signing_key *key, c
     base_json_put_member_string(out, "alg", key->alg);
     base_json_put_member_string(out, "state", base_span_str(states[key->state]));
     base_json_put_member_time(out, "created_at", key->created_us);
-    put_time_or_null(out, "signs_from", key->signs_from_us);
-    put_time_or_null(out, "activated_at", key->activated_us);
-    put_time_or_null(out, "retired_at", key->retired_us);
-    put_time_or_null(out, "publish_until", key->publish_until_us);
+    api_json_put_time_or_null(out, "signs_from", key->signs_from_us);
+    api_json_put_time_or_null(out, "activated_at", key->activated_us);
+    api_json_put_time_or_null(out, "retired_at", key->retired_us);
+    api_json_put_time_or_null(out, "publish_until", key->publish_until_us);
     if (warning)
         base_json_put_member_string(out, "warning", base_span_str(warning));
     base_buf_put_char(out, '}');
@@ -183,11 +175,15 @@ static void on_rotated(void *ctx, const struct store_outcome *outcome)
 static void store_rotation(struct api_call *call, const struct store_signing_key *row)
 {
     const struct policy_rotation *rotation = &call->worker->shared->config.rotation;
-    const char *action = is_emergency(call) ? "signing_key.emergency" : "signing_key.announce";
-    struct store_audit audit = api_call_audit(call, action, row->kid, (struct base_span){0});
+    bool emergency = is_emergency(call);
+    struct store_audit audit;
 
     base_buf_put_span(&call->text, row->kid);
-    if (is_emergency(call))
+    base_buf_putf(&call->text2, "{\"alg\":[null,\"%.*s\"],\"state\":[null,\"%s\"]}",
+                  BASE_SPAN_ARGS(row->alg), emergency ? "signing" : "announced");
+    audit = api_call_audit(call, emergency ? "signing_key.emergency" : "signing_key.announce",
+                           row->kid, base_buf_span(&call->text2));
+    if (emergency)
         store_signing_key_replace_all(call->worker->admin, row, &call->idempotency, &audit,
                                       on_rotated, call);
     else

@@ -6,8 +6,7 @@
 #include "base_clock.h"
 #include "store_tenant.h"
 
-#define MAX_NAME     200
-#define MAX_ATTEMPTS 64
+#define MAX_NAME 200
 
 static struct base_span id_of(const struct api_call *call)
 {
@@ -247,7 +246,7 @@ static void not_written(struct api_call *call, const struct store_outcome *outco
 {
     bool overtaken = outcome->err == BASE_CONFLICT && !outcome->field;
 
-    if (overtaken && ++call->attempts < MAX_ATTEMPTS) {
+    if (overtaken && ++call->attempts < API_MAX_ATTEMPTS) {
         store_tenant_get(call->worker->admin, id_of(call), with_row, call);
         return;
     }

@@ -2,6 +2,8 @@
 /* POST /oauth2/token: RFC 6749 §4.4. In one line: form -> credentials -> limit -> the key's row ->
  * verdict -> scope and audience -> claims -> signature. Whatever fails at the credentials gets the
  * same 401; the reason goes to the log. */
+#include "api_client_keys.h"
+#include "api_jti.h"
 #include "api_oauth_error.h"
 #include "base_clock.h"
 #include "base_json.h"
@@ -11,9 +13,12 @@
 #include "policy_claims.h"
 #include "policy_client.h"
 #include "policy_scope.h"
-#include "store_jobs.h"
 
 #define ASSERTION_TYPE "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+
+/* A jti is kept longer than its assertion is good, since the database that forgets it may have a
+ * clock that is ahead of an instance's. */
+#define JTI_MARGIN_US BASE_US_PER_MIN
 
 /* One request, from the form to the reply. The buffers hold the secret: they are wiped when it
  * ends. */
@@ -29,8 +34,11 @@ struct token_request {
     size_t n_targets;
     bool too_many_targets;
     bool id_valid;
+    bool assertion_typed; /* client_assertion_type is the one we know */
     struct jose_assertion peeked;
-    struct base_buf reply; /* of an assertion: kept until its jti is stored */
+    /* Of an assertion, kept until its jti is stored. */
+    struct base_buf reply;
+    int64_t last_used_us;
 };
 
 static void token_request_free(struct token_request **address)
@@ -45,6 +53,8 @@ static void token_request_free(struct token_request **address)
     jose_assertion_clear(&token->peeked);
     base_free(address);
 }
+
+#define TWO_WAYS "Two ways of authenticating were used at once."
 
 /* --- the request's shape: NULL, or what is wrong with it, for a 400 --- */
 
@@ -117,15 +127,14 @@ static bool resources_valid(const struct http_form *form)
 static const char *read_body_credentials(struct token_request *token, const struct http_form *form)
 {
     struct base_span assertion = parameter(form, BASE_SPAN("client_assertion"));
-    struct base_span type = parameter(form, BASE_SPAN("client_assertion_type"));
 
     token->key_id = parameter(form, BASE_SPAN("client_id"));
     token->secret = parameter(form, BASE_SPAN("client_secret"));
     if (assertion.len > 0 && token->secret.len > 0)
-        return "Two ways of authenticating were used at once.";
-    if (assertion.len == 0 || !base_span_eq(type, BASE_SPAN(ASSERTION_TYPE)))
-        return NULL;
+        return TWO_WAYS;
     token->assertion = assertion;
+    token->assertion_typed = base_span_eq(parameter(form, BASE_SPAN("client_assertion_type")),
+                                          BASE_SPAN(ASSERTION_TYPE));
     return NULL;
 }
 
@@ -137,6 +146,9 @@ static const char *read_basic(struct token_request *token, struct base_span head
     struct http_basic basic;
     struct base_span id = parameter(form, BASE_SPAN("client_id"));
 
+    /* Whatever its scheme, a header beside an assertion is a second way. */
+    if (parameter(form, BASE_SPAN("client_assertion")).len > 0)
+        return TWO_WAYS;
     base_buf_init(&token->basic, header.len);
     switch (http_basic_parse(header, &token->basic, &basic)) {
     case BASE_OK:
@@ -146,9 +158,8 @@ static const char *read_basic(struct token_request *token, struct base_span head
     default:
         return "The Authorization header is malformed.";
     }
-    if (parameter(form, BASE_SPAN("client_secret")).len ||
-        parameter(form, BASE_SPAN("client_assertion")).len)
-        return "Two ways of authenticating were used at once.";
+    if (parameter(form, BASE_SPAN("client_secret")).len > 0)
+        return TWO_WAYS;
     if (id.len > 0 && !base_span_eq(id, basic.id))
         return "The client_id differs from that of the Authorization header.";
     token->key_id = basic.id;
@@ -350,7 +361,7 @@ static void on_secret_row(void *ctx, enum base_err err, bool found, const struct
     }
     if (!issue(token, key, now_us, &worker->scratch))
         return;
-    api_used_note(worker, key, now_us);
+    api_used_note(worker, key->key_id, key->last_used_us, now_us);
     if (old_seal && verdict == POLICY_CLIENT_OK)
         move_mac(token, key);
     send_token(token, base_buf_span(&worker->scratch));
@@ -358,37 +369,51 @@ static void on_secret_row(void *ctx, enum base_err err, bool found, const struct
 
 /* --- an assertion (RFC 7523) --- */
 
-static void on_assertion_used(void *ctx, const struct store_outcome *outcome)
+static void on_assertion_used(void *ctx, enum base_err err)
 {
     struct token_request *token = ctx;
+    struct api_worker *worker = api_worker_of(token->request);
 
-    if (outcome->err == BASE_CONFLICT)
+    if (err == BASE_CONFLICT) {
         refuse_client(token, "assertion_used_before");
-    else if (outcome->err != BASE_OK)
-        refuse(token, API_REFUSED_UNAVAILABLE, base_err_text(outcome->err));
-    else
+    } else if (err != BASE_OK) {
+        api_count(worker, API_METRIC_DATABASE_FAILURES, 0);
+        refuse(token, API_REFUSED_UNAVAILABLE, base_err_text(err));
+    } else {
+        api_used_note(worker, token->key_id, token->last_used_us, base_clock_wall_us());
         send_token(token, base_buf_span(&token->reply));
+    }
 }
 
-/* Signature by one of the keys of the row; NULL or the reason. */
+static bool any_fits(const struct jose_assertion *peeked, struct jose_key *const *keys, size_t n)
+{
+    for (size_t i = 0; i < n; i++) {
+        if (jose_assertion_fits(peeked, keys[i]))
+            return true;
+    }
+    return false;
+}
+
+/* Signature by one of the keys of the row; NULL or the reason. Where none could have made it, as
+ * with an unknown ID or a key that has a secret, a decoy is asked for its time. */
 static const char *check_signature(const struct token_request *token, const struct store_key *key)
 {
-    struct jose_key *keys[5] = {NULL};
-    size_t n_keys = 0;
-    json_auto_t *jwks = json_loadb(key->fields.jwks.ptr, key->fields.jwks.len, 0, NULL);
-    const char *reason = "stored_jwks_unreadable";
-    struct base_buf why;
+    struct api_worker *worker = api_worker_of(token->request);
+    struct jose_assertion nameless = token->peeked;
+    struct jose_key *const *keys;
+    size_t n_keys;
 
-    base_buf_init(&why, 256);
-    if (jwks && jose_jwks_parse(jwks, keys, BASE_COUNT(keys), &n_keys, &why) == BASE_OK) {
-        reason = jose_assertion_verify(token->assertion, &token->peeked, keys, n_keys) == BASE_OK
-                     ? NULL
-                     : "assertion_signature";
-    }
-    base_buf_clear(&why);
-    for (size_t i = 0; i < n_keys; i++)
-        jose_key_unref(&keys[i]);
-    return reason;
+    if (!worker->client_keys)
+        worker->client_keys = api_client_keys_new();
+    keys = api_client_keys_of(worker->client_keys, key->fields.jwks, &n_keys);
+    if (any_fits(&token->peeked, keys, n_keys))
+        return jose_assertion_verify(token->assertion, &token->peeked, keys, n_keys) == BASE_OK
+                   ? NULL
+                   : "assertion_signature";
+    nameless.kid[0] = '\0';
+    keys = api_client_keys_decoys(worker->client_keys, &n_keys);
+    (void)!jose_assertion_verify(token->assertion, &nameless, keys, n_keys);
+    return "assertion_no_such_key";
 }
 
 static void use_assertion(struct token_request *token, const struct store_key *key,
@@ -404,7 +429,9 @@ static void use_assertion(struct token_request *token, const struct store_key *k
     base_buf_put_span(&name, jti);
     base_sha256(base_buf_span(&name), digest);
     base_buf_clear(&name);
-    store_assertion_use(worker->lookup, digest, expires_us, on_assertion_used, token);
+    if (api_jti_use(worker, digest, expires_us + JTI_MARGIN_US, on_assertion_used, token) !=
+        BASE_OK)
+        refuse(token, API_REFUSED_UNAVAILABLE, base_err_text(BASE_BUSY));
 }
 
 static const char *check_assertion(const struct token_request *token, bool found,
@@ -422,11 +449,12 @@ static const char *check_assertion(const struct token_request *token, bool found
                                                           .address = request->client.bytes,
                                                           .now_us = now_us},
                             worker->snapshot->seal, &old_seal);
-    const char *reason;
+    /* Checked whatever the verdict: the same work for everybody. */
+    const char *reason = check_signature(token, key);
 
     if (verdict != POLICY_CLIENT_OK)
         return policy_client_reason(verdict);
-    if ((reason = check_signature(token, key)) != NULL)
+    if (reason)
         return reason;
     return policy_client_assertion(&(struct policy_assertion_input){token->peeked.claims,
                                                                     config->issuer,
@@ -457,51 +485,53 @@ static void on_assertion_row(void *ctx, enum base_err err, bool found, const str
     base_buf_init(&token->reply, 64u << 10);
     if (!issue(token, key, now_us, &token->reply))
         return;
-    api_used_note(worker, key, now_us);
+    token->last_used_us = key->last_used_us;
     use_assertion(token, key, jti, expires_us);
 }
 
-static void start_assertion(struct token_request *token)
+/* Reads the assertion without believing it, for the ID of whoever says to have made it. NULL, or
+ * the reason why it can be nobody's. */
+static const char *read_assertion(struct token_request *token)
 {
-    struct api_worker *worker = api_worker_of(token->request);
-
-    if (jose_assertion_peek(token->assertion, &token->peeked) != BASE_OK) {
-        refuse_client(token, "assertion_malformed");
-        return;
-    }
-    if (token->key_id.len > 0 && !base_span_eq(token->key_id, token->peeked.issuer)) {
-        refuse_client(token, "assertion_of_another_client");
-        return;
-    }
+    if (!token->assertion_typed)
+        return "assertion_type";
+    if (jose_assertion_peek(token->assertion, &token->peeked) != BASE_OK)
+        return "assertion_malformed";
+    if (token->key_id.len > 0 && !base_span_eq(token->key_id, token->peeked.issuer))
+        return "assertion_of_another_client";
     token->key_id = token->peeked.issuer;
-    token->id_valid = policy_client_id_valid(token->key_id);
-    if (!token->id_valid)
-        refuse_client(token, policy_client_reason(POLICY_CLIENT_UNKNOWN));
-    else
-        store_key_lookup(worker->lookup, token->key_id, on_assertion_row, token);
+    return NULL;
 }
 
 /* --- the handler --- */
 
+/* NULL, or the reason why there is nothing to look up. */
+static const char *identify(struct token_request *token)
+{
+    if (token->assertion.len > 0)
+        return read_assertion(token);
+    return token->key_id.len == 0 || token->secret.len == 0 ? "no_credentials" : NULL;
+}
+
 static void authenticate(struct token_request *token)
 {
     struct api_worker *worker = api_worker_of(token->request);
+    const char *reason = identify(token);
     struct policy_limit_subject subject = limit_subject(token);
     int64_t wait_s = policy_limit_check(worker->shared->limit, &subject, base_clock_mono_us());
 
     token->id_valid = policy_client_id_valid(token->key_id);
     if (wait_s > 0) {
         refuse_limited(token, wait_s);
-    } else if (token->assertion.len > 0) {
-        start_assertion(token);
-    } else if (token->key_id.len == 0 || token->secret.len == 0) {
-        refuse_client(token, "no_credentials");
+    } else if (reason) {
+        refuse_client(token, reason);
     } else {
         /* An ID that cannot exist takes the way of one that does not, so that time does not tell
          * them apart; it need not travel there itself. */
         struct base_span id = token->id_valid ? token->key_id : BASE_SPAN("key_");
 
-        store_key_lookup(worker->lookup, id, on_secret_row, token);
+        store_key_lookup(worker->lookup, id,
+                         token->assertion.len > 0 ? on_assertion_row : on_secret_row, token);
     }
 }
 
@@ -520,12 +550,29 @@ static const char *read_request(struct token_request *token, struct http_form *f
     return NULL;
 }
 
+/* With too many waiting, the answer is given before anything is read: what a refusal costs is
+ * missing for those who are served. */
+static bool turn_away(struct http_request *request)
+{
+    struct api_worker *worker = api_worker_of(request);
+
+    if (!store_key_lookup_busy(worker->lookup))
+        return false;
+    api_count(worker, API_METRIC_DATABASE_FAILURES, 0);
+    api_oauth_refuse(request, API_REFUSED_UNAVAILABLE, base_err_text(BASE_BUSY),
+                     (struct base_span){0});
+    return true;
+}
+
 void api_token(struct http_request *request)
 {
-    struct token_request *token = base_calloc(1, sizeof *token);
-    struct http_form form = {0};
+    struct token_request *token;
+    struct http_form form;
     const char *wrong;
 
+    if (turn_away(request))
+        return;
+    token = base_calloc(1, sizeof *token);
     token->request = request;
     if ((wrong = read_request(token, &form)) != NULL) {
         api_oauth_bad_request(request, wrong);

@@ -16,18 +16,19 @@ struct api_use {
     UT_hash_handle hh;
 };
 
-void api_used_note(struct api_worker *worker, const struct store_key *key, int64_t now_us)
+void api_used_note(struct api_worker *worker, struct base_span key_id, int64_t last_used_us,
+                   int64_t now_us)
 {
     struct api_use *use;
 
-    if (now_us - key->last_used_us < BASE_US_PER_MIN || key->key_id.len >= sizeof use->use.key_id)
+    if (now_us - last_used_us < BASE_US_PER_MIN || key_id.len >= sizeof use->use.key_id)
         return;
     pthread_mutex_lock(&worker->uses_lock);
-    HASH_FIND(hh, worker->uses, key->key_id.ptr, key->key_id.len, use);
+    HASH_FIND(hh, worker->uses, key_id.ptr, key_id.len, use);
     if (!use && HASH_COUNT(worker->uses) < MAX_USES) {
         use = base_calloc(1, sizeof *use);
-        memcpy(use->use.key_id, key->key_id.ptr, key->key_id.len);
-        HASH_ADD_KEYPTR(hh, worker->uses, use->use.key_id, key->key_id.len, use);
+        memcpy(use->use.key_id, key_id.ptr, key_id.len);
+        HASH_ADD_KEYPTR(hh, worker->uses, use->use.key_id, key_id.len, use);
     }
     if (use)
         use->use.at_us = now_us;

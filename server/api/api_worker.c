@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What a worker holds for its handlers, and the snapshot that is exchanged under it. */
 #include "api.h"
+#include "api_client_keys.h"
+#include "api_jti.h"
 #include "base_clock.h"
 #include "base_json.h"
 #include "base_mem.h"
@@ -72,16 +74,8 @@ struct api_snapshot *api_snapshot_new(const struct api_config *config, struct ba
     snapshot->ring = ring;
     base_buf_init(&snapshot->metadata, METADATA_MAX);
     base_buf_init(&snapshot->metadata_openid, METADATA_MAX);
-    base_buf_init(&snapshot->jwks_headers, 256);
     write_metadata(&snapshot->metadata, config, scopes, n_scopes, false);
     write_metadata(&snapshot->metadata_openid, config, scopes, n_scopes, true);
-    base_buf_putf(&snapshot->jwks_headers, "Cache-Control: public, max-age=%lld\r\n",
-                  (long long)(config->rotation.max_age_us / BASE_US_PER_S));
-    if (ring) {
-        BASE_BUF_LIT(&snapshot->jwks_headers, "ETag: ");
-        base_buf_put_span(&snapshot->jwks_headers, policy_ring_etag(ring));
-        BASE_BUF_LIT(&snapshot->jwks_headers, "\r\n");
-    }
     return snapshot;
 }
 
@@ -102,7 +96,6 @@ void api_snapshot_unref(struct api_snapshot **address)
     policy_ring_unref(&snapshot->ring);
     base_buf_clear(&snapshot->metadata);
     base_buf_clear(&snapshot->metadata_openid);
-    base_buf_clear(&snapshot->jwks_headers);
     base_free(&snapshot);
 }
 
@@ -158,6 +151,8 @@ void api_worker_clear(struct api_worker *worker)
     while (api_used_take(worker, &use, 1) > 0)
         ;
     jose_signer_free(&worker->signer);
+    api_jti_free(&worker->jti);
+    api_client_keys_free(&worker->client_keys);
     api_snapshot_unref(&worker->snapshot);
     base_buf_clear(&worker->scratch);
     base_buf_clear(&worker->payload);

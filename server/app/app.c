@@ -7,6 +7,7 @@
 #include "base_log.h"
 #include "base_mem.h"
 #include "jobs.h"
+#include "notify.h"
 #include "worker.h"
 
 #include <event2/event.h>
@@ -20,8 +21,8 @@
 #define MAX_LISTENERS       (2 * SETTINGS_MAX_LISTENERS)
 #define WATCH_US            (50 * BASE_US_PER_MS)
 #define LIMIT_ENTRIES       (64u << 10)
-/* Besides clients: two database connections a worker (each may be doubled while it reconnects), the
- * jobs', logs, event loops, files that are being read. */
+/* Besides clients: three database connections a worker (each may be doubled while it reconnects),
+ * the jobs', logs, event loops, files that are being read. */
 #define DESCRIPTORS_A_WORKER 12
 #define DESCRIPTORS_OTHERS   64
 #define CERTIFICATE_SOON_US  (14 * BASE_US_PER_DAY)
@@ -43,9 +44,11 @@ struct app {
     struct http_cidr proxies[SETTINGS_MAX_PROXIES];
     struct base_log_gate database_gate;
     struct base_buf why;
+    struct notify notify;
     char *token_endpoint;
     struct event *signals[4];
     struct event *watch; /* looks after a drain, and after the start */
+    bool serving;        /* every worker runs */
     bool draining;
     int64_t drain_end_us;
     int64_t warned_certificate_us;
@@ -360,6 +363,20 @@ static bool all_drained(const struct app *app)
     return true;
 }
 
+/* The watchdog is fed only while every worker's loop turns, too. */
+static void watch_workers(struct app *app)
+{
+    if (!notify_watchdog_due(&app->notify))
+        return;
+    for (unsigned i = 0; i < app->n_workers; i++) {
+        if (!worker_answered(app->workers[i]))
+            return;
+    }
+    notify_watchdog(&app->notify);
+    for (unsigned i = 0; i < app->n_workers; i++)
+        worker_post_ping(app->workers[i]);
+}
+
 static void on_watch(evutil_socket_t fd BASE_UNUSED, short events BASE_UNUSED, void *data)
 {
     struct app *app = data;
@@ -368,6 +385,12 @@ static void on_watch(evutil_socket_t fd BASE_UNUSED, short events BASE_UNUSED, v
     base_metrics_set(app->shared.metrics, app->n_workers, API_METRIC_CONNECTIONS, 0,
                      atomic_load(&app->connections.connections));
     watch_certificate(app);
+    if (app->serving) {
+        const char *not_ready = api_not_ready(&app->shared);
+
+        watch_workers(app);
+        notify_status(&app->notify, not_ready ? not_ready : "ready");
+    }
     if (!app->draining)
         return;
     late = base_clock_mono_us() >= app->drain_end_us;
@@ -390,6 +413,7 @@ static void on_stop(evutil_socket_t signal_number, short events BASE_UNUSED, voi
         _exit(128 + (int)signal_number);
     }
     BASE_LOG(BASE_LOG_INFO, "draining");
+    notify_stopping(&app->notify);
     app->draining = true;
     app->drain_end_us = base_clock_mono_us() + app->settings->drain_timeout;
     atomic_store(&app->shared.draining, true);
@@ -427,9 +451,8 @@ static void reload_seal(struct app *app, const struct settings *fresh)
     jobs_set_seal(app->jobs, base_seal_ref(seal));
 }
 
-static void on_reload(evutil_socket_t fd BASE_UNUSED, short events BASE_UNUSED, void *data)
+static void reload(struct app *app)
 {
-    struct app *app = data;
     struct settings fresh;
 
     base_buf_reset(&app->why);
@@ -443,6 +466,15 @@ static void on_reload(evutil_socket_t fd BASE_UNUSED, short events BASE_UNUSED, 
     reload_seal(app, &fresh);
     settings_clear(&fresh);
     BASE_LOG(BASE_LOG_INFO, "reloaded");
+}
+
+static void on_reload(evutil_socket_t fd BASE_UNUSED, short events BASE_UNUSED, void *data)
+{
+    struct app *app = data;
+
+    notify_reloading(&app->notify);
+    reload(app);
+    notify_ready(&app->notify); /* also after an error: the old files stay in use */
 }
 
 static bool watch_signals(struct app *app)
@@ -545,6 +577,7 @@ static void clear(struct app *app)
     base_metrics_free(&app->shared.metrics);
     base_buf_clear(&app->why);
     base_free(&app->token_endpoint);
+    notify_clear(&app->notify);
 }
 
 int app_run(const struct app_options *options)
@@ -556,6 +589,7 @@ int app_run(const struct app_options *options)
     app->settings = options->settings;
     app->n_workers = count_workers(app->settings);
     base_buf_init(&app->why, 2048);
+    notify_init(&app->notify);
     seal_process();
     fill_shared(app);
     api_worker_init(&app->ops_worker, &app->shared, app->n_workers);
@@ -563,6 +597,10 @@ int app_run(const struct app_options *options)
         BASE_LOG(BASE_LOG_INFO, "started", base_log_str("version", CARDEA_VERSION),
                  base_log_str("issuer", app->settings->issuer),
                  base_log_int("workers", app->n_workers));
+        app->serving = true;
+        /* Ready for the service manager means listening, with or without a database: a start that
+         * waited for that would be killed when it takes long. STATUS says which. */
+        notify_ready(&app->notify);
         event_base_dispatch(app->base);
         BASE_LOG(BASE_LOG_INFO, "stopped");
     }

@@ -74,6 +74,7 @@ static void complain(struct jobs *jobs, const char *event, const char *why)
 static bool answered(struct jobs *jobs, enum base_err err)
 {
     struct api_shared *shared = jobs->options.shared;
+    const char *why;
 
     jobs->busy = false;
     if (err == BASE_OK || err == BASE_CONFLICT || err == BASE_NOT_FOUND) {
@@ -84,8 +85,11 @@ static bool answered(struct jobs *jobs, enum base_err err)
     if (err == BASE_DENIED)
         complain(jobs, "database_rights",
                  "the database role may not read or write a table of Cardea");
-    settle(jobs, JOBS_WAITING,
-           db_conn_problem(jobs->db)[0] ? db_conn_problem(jobs->db) : base_err_text(err));
+    why = db_conn_problem(jobs->db)[0] ? db_conn_problem(jobs->db) : base_err_text(err);
+    settle(jobs, JOBS_WAITING, why);
+    /* Again and again while it lasts: the reason may change, or its first line have been one too
+     * many within its second. */
+    worker_log_database(jobs->options.database_gate, false, why);
     return false;
 }
 
@@ -271,6 +275,9 @@ static void confirm(struct jobs *jobs)
 {
     struct api_shared *shared = jobs->options.shared;
 
+    /* The generation first: a worker that has not read its new ring yet must not take this
+     * confirmation for one of its old ring. */
+    atomic_store(&shared->ring_generation, policy_ring_generation(jobs->ring));
     atomic_store(&shared->ring_confirmed_mono_us, jobs->sent_us);
     atomic_store(&shared->ring_confirmed_wall_us, jobs->sent_wall_us);
     atomic_store(&shared->ring_loaded, policy_ring_signing(jobs->ring) != NULL);
@@ -377,8 +384,11 @@ static void on_flushed(void *ctx, const struct store_outcome *outcome)
 {
     struct jobs *jobs = ctx;
 
-    /* What could not be stored is kept for the next time; more are not taken meanwhile. */
-    if (!answered(jobs, outcome->err)) {
+    /* What could not be stored is kept for the next time; more are not taken meanwhile. It says
+     * nothing about reading, which is all that tokens need: the disk may be full. */
+    jobs->busy = false;
+    if (outcome->err != BASE_OK) {
+        complain(jobs, "last_used_not_stored", base_err_text(outcome->err));
         jobs->flush_over = true;
         return;
     }
@@ -418,7 +428,10 @@ static void on_expired(void *ctx, enum base_err err, bool more)
 {
     struct jobs *jobs = ctx;
 
-    if (answered(jobs, err) && more)
+    jobs->busy = false;
+    if (err != BASE_OK)
+        complain(jobs, "not_cleared", base_err_text(err));
+    else if (more)
         jobs->next_expire_us = 0;
 }
 

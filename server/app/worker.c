@@ -33,6 +33,7 @@ struct worker {
     int wake_fd;
     struct event *wake;
     _Atomic bool drained;
+    _Atomic bool pinged; /* and has not answered yet */
     bool started;
     pthread_t thread;
 };
@@ -99,7 +100,7 @@ static void on_lookup_state(void *data, bool connected, const char *why)
     worker_log_database(worker->database_gate, connected, why);
 }
 
-static void on_admin_state(void *data, bool connected, const char *why)
+static void on_other_state(void *data, bool connected, const char *why)
 {
     struct worker *worker = data;
 
@@ -124,6 +125,7 @@ static void on_wake(evutil_socket_t fd, short events BASE_UNUSED, void *data)
 
     if (read(fd, &count, sizeof count) < 0 && errno != EAGAIN)
         return;
+    atomic_store(&worker->pinged, false);
     pthread_mutex_lock(&worker->inbox.lock);
     got = worker->inbox;
     worker->inbox.snapshot = NULL;
@@ -187,6 +189,17 @@ bool worker_drained(const struct worker *worker)
     return atomic_load(&worker->drained);
 }
 
+void worker_post_ping(struct worker *worker)
+{
+    atomic_store(&worker->pinged, true);
+    wake(worker);
+}
+
+bool worker_answered(const struct worker *worker)
+{
+    return !atomic_load(&worker->pinged);
+}
+
 /* --- its life --- */
 
 static enum base_err open_database(struct worker *worker, const struct worker_options *options,
@@ -206,8 +219,10 @@ static enum base_err open_database(struct worker *worker, const struct worker_op
 
     if (err != BASE_OK)
         return err;
+    db.on_state = on_other_state;
+    if ((err = db_conn_open(worker->base, &db, &worker->api.once, why)) != BASE_OK)
+        return err;
     db.max_pending = ADMIN_MAX_PENDING;
-    db.on_state = on_admin_state;
     return db_conn_open(worker->base, &db, &worker->api.admin, why);
 }
 
@@ -329,6 +344,7 @@ void worker_free(struct worker **address)
     worker_stop(worker);
     /* The database first: what still waits for it is answered, and then no request is left. */
     db_conn_close(&worker->api.lookup);
+    db_conn_close(&worker->api.once);
     db_conn_close(&worker->api.admin);
     http_server_free(&worker->server);
     if (worker->wake)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* A worker: one thread with its own event loop, listeners, HTTP server and two database
- * connections, one for the token path's reads and one for management. It shares nothing that
- * changes; the main thread talks to it by messages. Every function here is called on the main
- * thread. */
+/* A worker: one thread with its own event loop, listeners, HTTP server and three
+ * database connections: one for the token path's reads, one for the jti of clients' assertions, one
+ * for management. It shares nothing that changes; the main thread talks to it by messages. Every
+ * function here is called on the main thread. */
 #ifndef WORKER_H
 #define WORKER_H
 
@@ -47,6 +47,10 @@ void worker_post_tls(struct worker *worker, struct ssl_ctx_st *tls);
 void worker_post_drain(struct worker *worker);
 /* Have all its clients gone, after a drain? */
 bool worker_drained(const struct worker *worker);
+
+/* Asks whether its loop still turns; worker_answered() tells, some time later. */
+void worker_post_ping(struct worker *worker);
+bool worker_answered(const struct worker *worker);
 
 /* Ends the loop at once and waits for the thread. The worker's noted uses can still be taken. */
 void worker_stop(struct worker *worker);

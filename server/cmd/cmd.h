@@ -73,11 +73,12 @@ int cmd_scope_create(struct cmd *cmd), cmd_scope_list(struct cmd *cmd),
     cmd_scope_delete(struct cmd *cmd);
 int cmd_signing_key_list(struct cmd *cmd), cmd_signing_key_rotate(struct cmd *cmd),
     cmd_signing_key_reseal(struct cmd *cmd);
-int cmd_config(struct cmd *cmd), cmd_version(struct cmd *cmd), cmd_help(struct cmd *cmd);
+int cmd_config(struct cmd *cmd), cmd_health(struct cmd *cmd), cmd_version(struct cmd *cmd),
+    cmd_help(struct cmd *cmd);
 
 extern const struct cmd_option cmd_tenant_create_options[], cmd_key_create_options[],
     cmd_key_list_options[], cmd_key_rotate_options[], cmd_scope_create_options[],
-    cmd_signing_key_rotate_options[];
+    cmd_signing_key_rotate_options[], cmd_health_options[];
 
 /* The options that every verb takes. */
 extern const struct cmd_option cmd_common_options[];

@@ -426,3 +426,11 @@ bool policy_ring_overdue(const struct policy_ring *ring, const struct policy_rot
     return now_us > facts.signs_since_us + period_us + OVERDUE_US ||
            (facts.has_announced && now_us > facts.may_sign_us + OVERDUE_US);
 }
+
+int64_t policy_ring_cache_s(const struct policy_rotation *rotation, int64_t age_us)
+{
+    int64_t beyond_us = age_us > rotation->margin_us ? age_us - rotation->margin_us : 0;
+
+    return beyond_us < rotation->max_age_us ? (rotation->max_age_us - beyond_us) / BASE_US_PER_S
+                                            : 0;
+}

@@ -89,6 +89,12 @@ enum policy_ring_step policy_ring_next(const struct store_signing_key *rows, siz
 /* The same over a ring's keys. */
 enum policy_ring_step policy_ring_next_step(const struct policy_ring *ring,
                                             const struct policy_rotation *rotation, int64_t now_us);
+/* How long caches may keep a set that the database confirmed `age_us` ago: max-age as it is set
+ * while the margin covers the age, and less beyond, so that no cache keeps a set longer than a key
+ * announced right after its confirmation waits before it signs. Whole seconds, 0 when there is
+ * nothing left. */
+int64_t policy_ring_cache_s(const struct policy_rotation *rotation, int64_t age_us);
+
 /* Is a rotation overdue (no successor signs an hour after it should, or nothing signs at all)? */
 bool policy_ring_overdue(const struct policy_ring *ring, const struct policy_rotation *rotation,
                          int64_t now_us);

@@ -19,7 +19,7 @@ enum column { ID, AT, ACTOR, ACTION, TENANT, OBJECT, CHANGES, ADDRESS, REQUEST_I
 static const struct db_statement list = {
     "audit_list",
     "SELECT" COLUMNS " FROM ("
-    STORE_PAGE("SELECT * FROM audit WHERE tenant_id = $3 AND id < $1::bigint ORDER BY id DESC", "$2")
+    STORE_PAGE("SELECT * FROM audit WHERE tenant_id = $3 AND -id > -$1::bigint ORDER BY -id", "$2")
     ") AS a ORDER BY a.id DESC",
     false};
 

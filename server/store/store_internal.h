@@ -22,6 +22,7 @@ struct store_call {
     union {
         store_ping_fn *ping;
         store_expire_fn *expire;
+        store_assertions_fn *assertions;
         store_done_fn *done;
         store_key_lookup_fn *lookup;
         store_key_fn *key;

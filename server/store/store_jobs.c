@@ -2,6 +2,8 @@
 /* Housekeeping: see the header. */
 #include "store_internal.h"
 
+#include "base_clock.h"
+#include "base_encode.h"
 #include "base_mem.h"
 
 /* ---- Statements ---- */
@@ -28,17 +30,21 @@ static const struct db_statement expire = {
              " (SELECT count(*) FROM old_secrets))",
     true};
 
-/* Each new one also sweeps up to two that are over: the table cannot grow beyond what is valid at one time,
- * however rarely store_expire() runs. One whose time is over may be used again. */
-static const struct db_statement use_assertion = {
-    "assertion_use",
-    "WITH swept AS (DELETE FROM assertion_jti WHERE digest IN ("
-             "SELECT digest FROM assertion_jti WHERE expires_at < now() AND digest <> $1"
-             " ORDER BY expires_at LIMIT 2 FOR UPDATE SKIP LOCKED)),"
-    " changed AS (INSERT INTO assertion_jti AS seen (digest, expires_at) VALUES ($1, $2::timestamptz)"
+/* Each group also sweeps twice as many as it may hold that are over: the table cannot grow beyond what is
+ * valid at one time, however rarely store_expire() runs. One whose time is over may be used again. Written in
+ * the order of the digests, so that two instances with the same ones do not wait for each other crosswise. */
+static const struct db_statement use_assertions = {
+    "assertions_use",
+    "WITH given AS MATERIALIZED (SELECT decode(hex, 'hex') AS digest, at::timestamptz AS expires_at, place"
+             " FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS list (hex, at, place)),"
+    " swept AS (DELETE FROM assertion_jti WHERE digest IN ("
+             "SELECT digest FROM assertion_jti WHERE expires_at < now() AND digest NOT IN (SELECT digest FROM given)"
+             " ORDER BY expires_at LIMIT 128 FOR UPDATE SKIP LOCKED)),"
+    " changed AS (INSERT INTO assertion_jti AS seen (digest, expires_at)"
+             " SELECT digest, expires_at FROM given ORDER BY digest"
              " ON CONFLICT (digest) DO UPDATE SET expires_at = excluded.expires_at"
              " WHERE seen.expires_at < now() RETURNING digest)"
-    " SELECT" STORE_OUTCOME("true"),
+    " SELECT EXISTS (SELECT FROM changed WHERE changed.digest = given.digest) FROM given ORDER BY place",
     true};
 /* clang-format on */
 
@@ -76,26 +82,40 @@ void store_expire(struct db_conn *db, store_expire_fn *done, void *ctx)
 }
 
 /* A deadlock or a serialization failure, which a role may be set up for, is no verdict on the
- * client. */
-static void assertion_answered(void *data, const struct db_answer *answer)
+ * clients. */
+static void assertions_answered(void *data, const struct db_answer *answer)
 {
     struct store_call *call = data;
-    struct store_outcome outcome = store_read_outcome(answer, NULL);
+    bool fresh[STORE_MAX_ASSERTIONS] = {false};
+    bool good = answer->err == BASE_OK;
 
-    if (answer->err == BASE_CONFLICT)
-        outcome.err = BASE_UNAVAILABLE;
-    call->fn.done(call->ctx, &outcome);
+    for (int i = 0; good && i < STORE_MAX_ASSERTIONS && i < db_result_rows(answer->result); i++)
+        fresh[i] = db_row_bool(answer->result, i, 0);
+    call->fn.assertions(call->ctx, answer->err == BASE_CONFLICT ? BASE_UNAVAILABLE : answer->err,
+                        good ? fresh : NULL);
     base_free(&call);
 }
 
-void store_assertion_use(struct db_conn *db, const uint8_t digest[BASE_SHA256_LEN],
-                         int64_t expires_us, store_done_fn *done, void *ctx)
+void store_assertions_use(struct db_conn *db, const struct store_assertion *assertions, size_t n,
+                          store_assertions_fn *done, void *ctx)
 {
     struct store_call *call = store_call_new(ctx);
-    struct store_params params = {0};
+    BASE_AUTO(store_params_clear) struct store_params params = {0};
+    struct base_span digests[STORE_MAX_ASSERTIONS], times[STORE_MAX_ASSERTIONS];
+    char formatted[STORE_MAX_ASSERTIONS][BASE_TIME_TEXT_MAX];
+    struct base_buf hex;
 
-    call->fn.done = done;
-    store_put(&params, db_bytes(digest, BASE_SHA256_LEN));
-    store_put(&params, db_time(expires_us));
-    store_query(db, &use_assertion, &params, assertion_answered, call);
+    base_buf_init(&hex, 2 * BASE_SHA256_LEN * STORE_MAX_ASSERTIONS);
+    for (size_t i = 0; i < n; i++)
+        base_encode_hex(&hex, assertions[i].digest, BASE_SHA256_LEN);
+    for (size_t i = 0; i < n; i++) {
+        base_time_format(assertions[i].expires_us, formatted[i]);
+        digests[i] = base_span_of(hex.ptr + 2 * BASE_SHA256_LEN * i, 2 * BASE_SHA256_LEN);
+        times[i] = base_span_str(formatted[i]);
+    }
+    call->fn.assertions = done;
+    store_put_array(&params, digests, n);
+    store_put_array(&params, times, n);
+    store_query(db, &use_assertions, &params, assertions_answered, call);
+    base_buf_clear(&hex);
 }

@@ -15,11 +15,18 @@ void store_ping(struct db_conn *db, store_ping_fn *done, void *ctx);
 typedef void store_expire_fn(void *ctx, enum base_err err, bool more);
 void store_expire(struct db_conn *db, store_expire_fn *done, void *ctx);
 
-/* Remembers the `jti` of a client's assertion until `expires_us` by the database's clock (RFC 7523
- * §3, 7.). BASE_CONFLICT: seen before, on whichever instance, and nothing else: whatever went wrong
- * in the database has another name. `digest` is the SHA-256 of key ID and jti. A write, which waits
- * for the disk: not on a connection where reads stand behind it. */
-void store_assertion_use(struct db_conn *db, const uint8_t digest[BASE_SHA256_LEN],
-                         int64_t expires_us, store_done_fn *done, void *ctx);
+/* Remembers the `jti`s of clients' assertions, each until its `expires_us` by the database's clock
+ * (RFC 7523 §3, 7.), all in one transaction. `digest` is the SHA-256 of key ID and jti; no two in a
+ * call are the same. fresh[i]: it was not known before, on whichever instance. A write, which waits
+ * for the disk: not on a connection where reads stand behind it. `fresh` is NULL unless BASE_OK;
+ * BASE_CONFLICT is never the answer. */
+#define STORE_MAX_ASSERTIONS 64 /* in one call */
+struct store_assertion {
+    uint8_t digest[BASE_SHA256_LEN];
+    int64_t expires_us;
+};
+typedef void store_assertions_fn(void *ctx, enum base_err err, const bool *fresh);
+void store_assertions_use(struct db_conn *db, const struct store_assertion *assertions, size_t n,
+                          store_assertions_fn *done, void *ctx);
 
 #endif

@@ -226,16 +226,17 @@ static const struct db_statement delete = {
     true};
 
 /* Times travel as text[] beside the IDs. Rows are locked in the order of their IDs, so that two instances
- * that write the same keys do not wait for each other in a circle. */
+ * that write the same keys do not wait for each other in a circle. A row that has been written within the
+ * minute is left alone, and not even locked: other workers noted the same use, or tokens of this one were
+ * on their way while it was written. */
 static const struct db_statement touch = {
     "key_touch",
-    "WITH used AS (SELECT id, max(at::bigint) AS at FROM unnest($1::text[], $2::text[]) AS u (id, at)"
-             " GROUP BY id),"
-    " due AS (SELECT k.key_id, 'epoch'::timestamptz + used.at * interval '1 microsecond' AS at"
-             " FROM used JOIN api_key k ON k.key_id = used.id AND k.seq > 0"
+    "WITH used AS (SELECT id, 'epoch'::timestamptz + max(at::bigint) * interval '1 microsecond' AS at"
+             " FROM unnest($1::text[], $2::text[]) AS u (id, at) GROUP BY id),"
+    " due AS (SELECT k.key_id, used.at FROM used JOIN api_key k ON k.key_id = used.id AND k.seq > 0"
+             " WHERE k.last_used_at IS NULL OR k.last_used_at <= used.at - interval '1 minute'"
              " ORDER BY k.key_id FOR NO KEY UPDATE OF k)"
-    " UPDATE api_key k SET last_used_at = due.at FROM due WHERE k.key_id = due.key_id"
-    " AND (k.last_used_at IS NULL OR k.last_used_at < due.at)",
+    " UPDATE api_key k SET last_used_at = due.at FROM due WHERE k.key_id = due.key_id",
     true};
 
 static const struct db_statement remac = {
@@ -282,6 +283,11 @@ void store_key_lookup(struct db_conn *db, struct base_span key_id, store_key_loo
         memcpy(call->requested, key_id.ptr, call->requested_len);
     param = db_text(base_span_of(call->requested, call->requested_len));
     db_query(db, &lookup, &param, 1, looked_up, call);
+}
+
+bool store_key_lookup_busy(const struct db_conn *db)
+{
+    return db_conn_full(db);
 }
 
 /* ---- Reading ---- */

@@ -61,6 +61,8 @@ typedef void store_key_lookup_fn(void *ctx, enum base_err err, bool found,
                                  const struct store_key *key);
 void store_key_lookup(struct db_conn *db, struct base_span key_id, store_key_lookup_fn *done,
                       void *ctx);
+/* Would that be refused at once, with BASE_BUSY? */
+bool store_key_lookup_busy(const struct db_conn *db);
 
 /* One key of one tenant; BASE_NOT_FOUND covers another tenant's too. */
 typedef void store_key_fn(void *ctx, enum base_err err, const struct store_key *key);
@@ -130,8 +132,8 @@ void store_key_delete(struct db_conn *db, struct base_span tenant, struct base_s
                       int64_t expected_version, const struct store_audit *audit,
                       store_done_fn *done, void *ctx);
 
-/* Last-used times, many keys in one statement; older times than the stored ones change nothing, and
- * no version grows. At most 1,000 a call. */
+/* Last-used times, many keys in one statement; those less than a minute after the stored ones change
+ * nothing, and no version grows. At most 1,000 a call. */
 struct store_key_use {
     char key_id[32];
     int64_t at_us;

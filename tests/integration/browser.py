@@ -30,6 +30,10 @@ const words = (e) => [e.getAttribute('aria-label'), e.textContent, ...Array.from
 return Array.from((root ?? document).querySelectorAll(selector))
     .filter((e) => e.checkVisibility({visibilityProperty: true}) && (name === null || words(e).includes(name)));
 """
+WATCH = """
+window.wasClicked = false;
+arguments[0].addEventListener('click', () => { window.wasClicked = true; }, {capture: true, once: true});
+"""
 PASSING = (StaleElementReferenceException, ElementClickInterceptedException, ElementNotInteractableException,
            NoSuchElementException)
 
@@ -87,7 +91,8 @@ class Browser:
         return found[0]
 
     def rows(self):
-        return [e.text for e in self.find("row")]
+        """The text of each row of the list."""
+        return self.driver.execute_script("return Array.from(document.querySelectorAll('tbody tr'), (e) => e.innerText)")
 
     def text(self):
         return self.driver.find_element(By.TAG_NAME, "body").text
@@ -124,16 +129,31 @@ class Browser:
 
     def patiently(self, act):
         """Things move: an element may be redrawn or covered at the moment it is used."""
+        failures = [None]
+
         def attempt():
             try:
                 act()
                 return True
-            except PASSING:
+            except PASSING as error:
+                failures.append(error)
                 return False
-        wait_until(attempt, "the element can be used")
+        try:
+            wait_until(attempt, "the element can be used")
+        except AssertionError as error:
+            raise error from failures[-1]
 
     def click(self, role, name, within=None):
-        self.patiently(lambda: self.get(role, name, within).click())
+        def once():
+            element = self.get(role, name, within)
+            self.driver.execute_script(WATCH, element)
+            try:
+                element.click()
+            except StaleElementReferenceException:
+                # It may have gone because of the click, which then must not be repeated.
+                if not self.driver.execute_script("return window.wasClicked"):
+                    raise
+        self.patiently(once)
 
     def type(self, name, text, role="textbox"):
         element = self.get(role, name)

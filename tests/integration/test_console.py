@@ -10,7 +10,6 @@ import pytest
 from browser import Browser
 from conftest import new_site, wait_until
 from jwcrypto import jwk
-from selenium.common.exceptions import NoAlertPresentException
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.keys import Keys
 
@@ -105,7 +104,7 @@ class Console(Browser):
             assert source == "network" and status and int(status[1]) in self.expected, (source, message)
 
     def posts(self):
-        return len(self.site.sql("SELECT FROM audit WHERE tenant_id = %s AND action = 'key.create'", self.tenant))
+        return self.site.sql("SELECT count(*) FROM audit WHERE tenant_id = %s AND action = 'key.create'", self.tenant)[0][0]
 
 
 @pytest.fixture
@@ -357,9 +356,9 @@ def test_markup_stays_text(console):
     console.toggle(MARKUP)
     console.said(f"“{MARKUP}” is disabled.")
     console.click("link", "Audit log")
-    console.see(MARKUP)
-    assert console.driver.execute_script("return document.querySelectorAll('b, main img').length") == 0
-    assert key["key_id"] in console.text()
+    console.see(key["key_id"])
+    assert any(MARKUP in row for row in console.rows())
+    assert console.driver.execute_script("return document.querySelectorAll('b, img').length") == 0
 
 
 def test_errors_at_their_fields_all_at_once(console):
@@ -441,20 +440,14 @@ def test_leaving_the_card_asks(console):
         console.click("button", "Stay here")
         console.gone("dialog")
         assert key["secret"] in console.text()
-    # So does the browser, when the tab is closed or reloaded.
-    console.driver.execute_script("setTimeout(() => location.reload())")
-
-    def prompt():
-        try:
-            return console.driver.switch_to.alert
-        except NoAlertPresentException:
-            return None
-    wait_until(prompt, "the browser asks").dismiss()
-    assert key["secret"] in console.text()
+    # So does the browser when the tab is closed or reloaded; WebDriver would say yes to that before we see it.
+    asks = "const e = new Event('beforeunload', {cancelable: true}); dispatchEvent(e); return e.defaultPrevented"
+    assert console.driver.execute_script(asks)
     console.click("link", "Audit log")
     console.click("button", "Leave")
     console.get("heading", "Audit log")
     assert key["secret"] not in console.traces()
+    assert not console.driver.execute_script(asks)
     console.driver.back()
     console.get("heading", "API Access Keys")
     assert key["secret"] not in console.traces()
@@ -558,7 +551,8 @@ def test_edit_conflict(console):
     console.type("Name", "Mine")
     assert console.api("PATCH", f"keys/{key['key_id']}", {"scopes": ["data:write"]}).status == 200
     console.click("button", "Save changes")
-    console.said("Somebody else changed this key")
+    console.see("Somebody else changed this key while you were editing it.")
+    console.said("Not saved")
     console.see("scopes: data:write")
     assert console.get("textbox", "Name").get_attribute("value") == "Mine"
     console.click("button", "Load the current version")
@@ -634,7 +628,7 @@ def test_ten_thousand_keys(console):
     console.site.sql("""
         INSERT INTO api_key (key_id, tenant_id, name, scopes, expires_at, secret_mac, secret_seal, created_by, enabled)
         SELECT 'key_' || translate(substr(md5(n::text), 1, 24), '0189', 'wxyz'), tenant_id, 'Device ' || to_char(n, 'FM00000'),
-               scopes, expires_at, secret_mac, secret_seal, created_by, n % 1000 <> 0
+               scopes, expires_at, secret_mac, secret_seal, created_by, n %% 1000 <> 0
         FROM api_key, generate_series(1, 10000) n WHERE key_id = %s""", template["key_id"])
     console.sign_in()
     console.see("50 keys on page 1")

@@ -342,6 +342,11 @@ def test_use_does_not_change_the_etag(world, admin):
 # --- what reaches the token ---------------------------------------------------------------------
 
 
+def decoded(token):
+    payload = token.split(".")[1]
+    return base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)).decode()
+
+
 def test_optional_fields_reach_the_token(world, admin):
     key = world.new_key()
     claims = claims_of(world.server.access_token(key))
@@ -351,6 +356,7 @@ def test_optional_fields_reach_the_token(world, admin):
     assert claims["exp"] - claims["iat"] == 33
     assert claims["aud"] == "https://a.example"
     assert (claims["n"], claims["ü"]) == ([1.5, {"x": None}], "ß")
+    assert '"rate":0.1,' in decoded(world.server.access_token(world.new_key(claims={"rate": 0.1, "n": 1})))
     admin.patch(world.path(key), {"audience": ["https://a.example", "b"], "scopes": ["data:write"], "claims": {"n": None}})
     claims = claims_of(world.server.access_token(key))
     assert claims["aud"] == ["https://a.example", "b"]
@@ -525,11 +531,8 @@ def test_list(world):
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x", "limit=", "limit=1&limit=2", "limit=-1", "cursor=x",
-                                   "cursor=", "cursor=AAAAAAAAAAA", "status=all", "status=", "q=%ff", "q=" + "x" * 256])
+                                   "cursor=", "cursor=AAAAAAAAAAA", "status=all", "q=%ff", "q=" + "x" * 256])
 def test_bad_queries(world, admin, query):
-    if query == "status=":
-        assert admin.get(world.path() + "?" + query).status in (200, 400)
-        return
     assert admin.get(world.path() + "?" + query).status == 400
 
 
@@ -551,22 +554,29 @@ def test_list_with_large_keys(world):
 # --- last used ----------------------------------------------------------------------------------
 
 
-def test_last_used(world, admin):
-    key = world.new_key()
-    assert key["last_used_at"] is None
-    before = int(time.time())
-    writes = world.site.sql("SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'api_key'")[0][0]
-    for _ in range(30):
-        world.server.access_token(key)
-    wait_until(lambda: admin.get(world.path(key)).json()["last_used_at"], "the use is flushed")
-    world.site.sql("SELECT pg_stat_force_next_flush()")
-    used = time.strptime(admin.get(world.path(key)).json()["last_used_at"], "%Y-%m-%dT%H:%M:%SZ")
-    assert before <= calendar.timegm(used) <= time.time()
-    for _ in range(30):
-        world.server.access_token(key)
-    time.sleep(4)  # longer than a flush takes to come
-    rows = world.site.sql("SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'api_key'")[0][0] - writes
-    assert rows <= 2 * 5, "at most one write for a key and worker in a minute, whatever its tokens"
+def test_last_used(server):
+    """Shown within seconds, to the minute; one write, whatever the number of tokens."""
+    def writes():
+        return site.sql("SELECT n_tup_upd FROM pg_stat_user_tables WHERE relname = 'api_key'")[0][0]
+
+    def shown():
+        return world.admin.get(world.path(key)).json()["last_used_at"]
+
+    with new_site(server) as site:
+        world = World(site)
+        key = world.new_key()
+        assert key["last_used_at"] is None
+        before = int(time.time())
+        for _ in range(60):
+            world.server.access_token(key)
+        used = wait_until(shown, "the use is flushed")
+        assert before <= calendar.timegm(time.strptime(used, "%Y-%m-%dT%H:%M:%SZ")) <= time.time()
+        for _ in range(60):
+            world.server.access_token(key)
+        time.sleep(4)  # longer than a flush takes to come
+        assert shown() == used
+        # Sessions report what they wrote when they have been idle for a second.
+        assert 0 < wait_until(writes, "the writes are counted") <= 2 * 6, "six keys, once or by two workers at first"
 
 
 def test_refused_request_is_no_use(world, admin):

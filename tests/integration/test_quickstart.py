@@ -27,12 +27,8 @@ class Clone:
         self.home = pathlib.Path(tempfile.mkdtemp(prefix="cardea-clone-", dir="/tmp"))
         self.root = self.home / "a clone"
         self.state = self.root / "build/quickstart"
-        files = subprocess.run(["git", "-C", ROOT, "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-                               capture_output=True, check=True).stdout.decode().split("\0")
-        for name in filter(None, files):
-            if (ROOT / name).exists():
-                (self.root / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy2(ROOT / name, self.root / name)
+        shutil.copytree(ROOT, self.root, symlinks=True, ignore=lambda folder, _:
+                        [".git", "build"] if pathlib.Path(folder) == ROOT else ["__pycache__"])
 
     def give_to(self, user):
         entry = pwd.getpwnam(user)
@@ -205,7 +201,6 @@ def test_as_root_on_the_data_of_another_user(clone):
 @pytest.mark.skipif(not IS_ROOT, reason="needs root")
 def test_as_root_where_postgres_cannot_enter(clone):
     """PostgreSQL runs as user postgres, which may not enter root's home; nor is it asked to."""
-    clone.close_data = True
     link = clone.state / "data"
     if link.is_symlink():
         shutil.rmtree(pathlib.Path(os.readlink(link)).parent)

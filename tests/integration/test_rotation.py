@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Signing keys rotate as one fleet: whatever caches obey max-age, no gateway meets an unknown kid."""
 import base64
+import bisect
 import json
 import os
 import shutil
@@ -38,7 +39,7 @@ class Watcher:
 
     def __init__(self, instances, key):
         self.instances, self.key = instances, key
-        self.sets = []    # (when it was asked for, kids)
+        self.sets = []    # (when it was asked for, until when a cache may keep it, kids)
         self.tokens = []  # (when it had arrived, kid)
         self.refused = []
         self.stopping = threading.Event()
@@ -46,13 +47,16 @@ class Watcher:
             threading.Thread(target=self.fetch_tokens, args=(instance,)) for instance in instances)]
 
     def fetch_sets(self):
-        while not self.stopping.wait(0.02):
+        while not self.stopping.wait(0.05):
             for instance in self.instances:
                 asked = time.monotonic()
-                self.sets.append((asked, published(instance)))
+                answer = instance.get("/.well-known/jwks.json")
+                max_age = int(answer.header("Cache-Control").rpartition("max-age=")[2])
+                assert max_age <= MAX_AGE
+                self.sets.append((asked, asked + max_age, {key["kid"] for key in answer.json()["keys"]}))
 
     def fetch_tokens(self, instance):
-        while not self.stopping.wait(0.01):
+        while not self.stopping.wait(0.03):
             answer = instance.token(self.key)
             if answer.status == 200:
                 self.tokens.append((time.monotonic(), kid_of(answer.json()["access_token"])))
@@ -69,10 +73,12 @@ class Watcher:
         for thread in self.threads:
             thread.join()
 
-    def unknown(self, max_age=MAX_AGE):
-        """Tokens that some cache, filled at most max_age before, could not verify."""
-        return [(at, kid) for at, kid in self.tokens for asked, kids in self.sets
-                if at - max_age <= asked <= at and kid not in kids]
+    def unknown(self):
+        """Tokens that some cache, filled at most max-age before, could not verify."""
+        asked = [when for when, _, _ in self.sets]
+        return [(at, kid) for at, kid in self.tokens
+                for _, until, kids in self.sets[bisect.bisect_left(asked, at - MAX_AGE):bisect.bisect_right(asked, at)]
+                if at <= until and kid not in kids]
 
     def kids(self):
         return {kid for _, kid in self.tokens}

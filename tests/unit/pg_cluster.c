@@ -182,6 +182,15 @@ void pg_cluster_signal(struct pg_cluster *cluster, int signal)
     fclose(file);
 }
 
+/* A test that gives up with exit() leaves nothing behind either. */
+static struct pg_cluster *latest;
+
+static void free_latest(void)
+{
+    if (latest)
+        pg_cluster_free(&latest);
+}
+
 struct pg_cluster *pg_cluster_new(void)
 {
     struct pg_cluster *cluster = base_calloc(1, sizeof *cluster);
@@ -189,6 +198,9 @@ struct pg_cluster *pg_cluster_new(void)
 
     cluster->url = getenv("CARDEA_TEST_DATABASE_URL");
     cluster->owner = getpid();
+    if (!latest)
+        atexit(free_latest);
+    latest = cluster;
     if (cluster->url)
         return cluster;
     snprintf(cluster->dir, sizeof cluster->dir, "/tmp/cardea-pg-XXXXXX");
@@ -201,12 +213,29 @@ struct pg_cluster *pg_cluster_new(void)
     return cluster;
 }
 
+/* In a server that is not ours: what we made there goes, connections of a crashed test included. */
+static void drop_databases(const struct pg_cluster *cluster)
+{
+    for (unsigned i = 1; i <= cluster->n_databases; i++) {
+        char sql[128], *result;
+
+        snprintf(sql, sizeof sql, "DROP DATABASE IF EXISTS cardea_test_%d_%u WITH (FORCE)",
+                 (int)getpid(), i);
+        result = pg_cluster_query(cluster->url, sql);
+        free(result);
+    }
+}
+
 void pg_cluster_free(struct pg_cluster **cluster)
 {
     pid_t pid;
 
     if (!*cluster)
         return;
+    if (latest == *cluster && cluster != &latest)
+        latest = NULL;
+    if ((*cluster)->url && (*cluster)->owner == getpid())
+        drop_databases(*cluster);
     pg_cluster_stop(*cluster);
     if ((*cluster)->dir[0] && (*cluster)->owner == getpid()) {
         if ((pid = fork()) == 0) {

@@ -272,6 +272,14 @@ void on_ping(void *ctx, enum base_err err)
     keep_err(ctx, err);
 }
 
+void on_expire(void *ctx, enum base_err err, bool more)
+{
+    struct answer *answer = ctx;
+
+    answer->more = more;
+    keep_err(answer, err);
+}
+
 static void keep_tenant(struct store_tenant *to, const struct store_tenant *from)
 {
     *to = *from;

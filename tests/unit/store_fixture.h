@@ -73,6 +73,7 @@ void on_key_list(void *ctx, enum base_err err, const struct store_key_list *list
 void on_key_change(void *ctx, const struct store_outcome *outcome, const struct store_key *key);
 void on_done(void *ctx, const struct store_outcome *outcome);
 void on_ping(void *ctx, enum base_err err);
+void on_expire(void *ctx, enum base_err err, bool more);
 void on_tenant(void *ctx, enum base_err err, const struct store_tenant *tenant);
 void on_tenant_list(void *ctx, enum base_err err, const struct store_tenant *tenants, size_t n,
                     bool more);

@@ -303,7 +303,7 @@ static void values_come_back_as_they_were(void **state)
 {
     static const char *const texts[] = {
         "{\"z\":1,\"a\":[true,false,null,-5,\"x\\n\"],\"m\":{\"b\":{},\"a\":[]}}",
-        "[1.5,-0.25,1e+300]",
+        "[1.5,-0.25,1e+300,0.1,1.1,0.30000000000000004]",
         "\"\\u003c\"",
         "9223372036854775807",
         "null",

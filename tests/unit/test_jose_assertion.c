@@ -155,6 +155,20 @@ static void test_kid(void **state)
     expect_header(JOSE_ES256, "ES256", more, BASE_INVALID);
 }
 
+static void test_fits(void **state)
+{
+    struct jose_assertion peeked = {.alg = JOSE_ES256};
+
+    (void)state;
+    for (unsigned i = 0; i < JOSE_ALG_COUNT; i++)
+        assert_int_equal(jose_assertion_fits(&peeked, keys[i]), i == JOSE_ES256);
+    strcpy(peeked.kid, jose_key_thumbprint(keys[JOSE_ES256]));
+    assert_true(jose_assertion_fits(&peeked, keys[JOSE_ES256]));
+    peeked.alg = JOSE_ES384;
+    assert_false(jose_assertion_fits(&peeked, keys[JOSE_ES256]));
+    assert_false(jose_assertion_fits(&peeked, keys[JOSE_ES384]));
+}
+
 /* Without a kid, each key of the algorithm is asked. */
 static void test_several_keys(void **state)
 {
@@ -468,6 +482,14 @@ static void test_key_sets_refused(void **state)
     assert_non_null(strstr(base_buf_cstr(&why), "keys[1]: \"alg\""));
     snprintf(text, sizeof text, "{\"keys\":[%s]}", jose_key_public_jwk(keys[JOSE_PS256]));
     assert_int_equal(parse_set(text, 4, out, &n, &why), BASE_INVALID);
+    /* A single key, as a merge patch would put it beside the keys that are there. */
+    snprintf(text, sizeof text, "{\"keys\":[%s],%s", jose_key_public_jwk(keys[JOSE_ES256]),
+             jose_key_public_jwk(keys[JOSE_ES256]) + 1);
+    assert_int_equal(parse_set(text, 4, out, &n, &why), BASE_INVALID);
+    assert_non_null(strstr(base_buf_cstr(&why), "single key"));
+    snprintf(text, sizeof text, "{\"d\":\"AAAA\",%s", jose_key_public_jwk(keys[JOSE_ES256]) + 1);
+    assert_int_equal(parse_set(text, 4, out, &n, &why), BASE_DENIED);
+    assert_non_null(strstr(base_buf_cstr(&why), "must not be used any more"));
     assert_int_equal(parse_set("{\"keys\":[1]}", 4, out, &n, &why), BASE_INVALID);
     assert_non_null(strstr(base_buf_cstr(&why), "keys[0]: "));
 }
@@ -478,6 +500,7 @@ int main(void)
         cmocka_unit_test(test_good),
         cmocka_unit_test(test_peek_reads),
         cmocka_unit_test(test_kid),
+        cmocka_unit_test(test_fits),
         cmocka_unit_test(test_several_keys),
         cmocka_unit_test(test_algorithms_refused),
         cmocka_unit_test(test_key_confusion),

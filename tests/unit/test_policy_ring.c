@@ -628,6 +628,30 @@ static void times_follow_from_the_settings(void **state)
     assert_int_equal(policy_ring_publish_us(&rotation), WAIT + POLICY_RING_LEASE_US);
 }
 
+/* With max-age and margin of the set: a cache filled from a set confirmed `age` ago ends no later
+ * than max-age and margin after that confirmation. */
+static void an_unconfirmed_set_is_cached_shorter(void **state BASE_UNUSED)
+{
+    const struct policy_rotation rules = {.max_age_us = 300 * BASE_US_PER_S,
+                                          .margin_us = 60 * BASE_US_PER_S};
+    static const struct {
+        int64_t age_us, expected_s;
+    } cases[] = {
+        {-1, 300},
+        {0, 300},
+        {60 * BASE_US_PER_S, 300},
+        {60 * BASE_US_PER_S + 1, 299},
+        {61 * BASE_US_PER_S, 299},
+        {359 * BASE_US_PER_S, 1},
+        {360 * BASE_US_PER_S, 0},
+        {361 * BASE_US_PER_S, 0},
+        {INT64_MAX, 0},
+    };
+
+    for (size_t i = 0; i < BASE_COUNT(cases); i++)
+        assert_int_equal(policy_ring_cache_s(&rules, cases[i].age_us), cases[i].expected_s);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -651,6 +675,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(a_ring_needs_what_its_rows_need, setup, teardown),
         cmocka_unit_test_setup_teardown(a_rotation_can_be_overdue, setup, teardown),
         cmocka_unit_test(times_follow_from_the_settings),
+        cmocka_unit_test(an_unconfirmed_set_is_cached_shorter),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -12,7 +12,7 @@
 #define ACTOR  BASE_SPAN("cli:tester")
 #define TENANT BASE_SPAN("acme")
 
-static unsigned last_key;
+static unsigned last_key = 1000; /* below: used by number */
 
 static int setup(void **state)
 {
@@ -555,6 +555,25 @@ static void test_set_secret(void **state)
     assert_int_equal(audit_count(key_id), 4);
 }
 
+/* A secret that got lost on its way is replaced; the one before keeps its own end. */
+static void test_set_secret_again(void **state)
+{
+    struct base_span key_id = fix_key("acme", 0xf1);
+    int64_t until_us = base_clock_wall_us() + BASE_US_PER_H;
+
+    (void)state;
+    set_secret(key_id, 1, 0xf2, until_us, NULL);
+    set_secret(key_id, 2, 0xf3, STORE_KEEP_PREVIOUS, NULL);
+    assert_outcome(BASE_OK);
+    assert_int_equal(fix_answer.key.secret.mac[0], 0xf3);
+    assert_int_equal(fix_answer.key.previous.mac[0], 0xf1);
+    assert_int_equal(fix_answer.key.previous_expires_us, until_us);
+    key_id = fix_key("acme", 0xf4);
+    set_secret(key_id, 1, 0xf5, STORE_KEEP_PREVIOUS, NULL);
+    assert_outcome(BASE_OK);
+    assert_false(fix_answer.key.previous.present);
+}
+
 static void test_set_secret_refused(void **state)
 {
     struct base_span key_id = fix_key_id(++last_key);
@@ -819,6 +838,30 @@ static void touch_some(struct db_conn *db, const struct store_key_use *uses, siz
     assert_int_equal(answer.outcome.err, BASE_OK);
 }
 
+/* A row a minute at most, however many tell of a use. */
+static void test_touch_once_a_minute(void **state)
+{
+    struct base_span key_id = fix_key("acme", ++last_key);
+    int64_t at_us = INT64_C(1790000000000000);
+    const struct {
+        int64_t at_us, stored_us;
+    } steps[] = {
+        {at_us, at_us},
+        {at_us + 1, at_us},
+        {at_us + BASE_US_PER_MIN - 1, at_us},
+        {at_us + BASE_US_PER_MIN, at_us + BASE_US_PER_MIN},
+    };
+
+    (void)state;
+    for (size_t i = 0; i < BASE_COUNT(steps); i++) {
+        struct store_key_use use = use_of(key_id, steps[i].at_us);
+
+        touch(&use, 1);
+        get(TENANT, key_id, BASE_OK);
+        assert_int_equal(fix_answer.key.last_used_us, steps[i].stored_us);
+    }
+}
+
 static void test_touch_thousand(void **state)
 {
     static struct store_key_use uses[1000];
@@ -846,8 +889,8 @@ static void test_touch_is_hot(void **state)
     fix_exec("SELECT pg_stat_reset()");
     for (int round = 0; round < ROUNDS; round++) {
         for (int i = 0; i < 1000 / PART; i++)
-            uses[i] =
-                use_of(many_id("hot", i * PART + round % PART), INT64_C(1790000000000000) + round);
+            uses[i] = use_of(many_id("hot", i * PART + round % PART),
+                             INT64_C(1790000000000000) + round * BASE_US_PER_MIN);
         touch_some(db, uses, 1000 / PART);
     }
     db_conn_close(&db);                        /* which sends its statistics */
@@ -871,7 +914,7 @@ static void test_touch_at_once(void **state)
         struct answer answers[2] = {0};
 
         for (unsigned i = 0; i < KEYS; i++)
-            up[i].at_us = down[i].at_us = INT64_C(1790000000000000) + round;
+            up[i].at_us = down[i].at_us = INT64_C(1790000000000000) + round * BASE_US_PER_MIN;
         store_key_touch(a, up, KEYS, on_done, &answers[0]);
         store_key_touch(b, down, KEYS, on_done, &answers[1]);
         fix_wait(&answers[0], 1);
@@ -1115,6 +1158,7 @@ int main(void)
         cmocka_unit_test_setup(test_update_to_jwks, each),
         cmocka_unit_test_setup(test_update_at_once, each),
         cmocka_unit_test_setup(test_set_secret, each),
+        cmocka_unit_test_setup(test_set_secret_again, each),
         cmocka_unit_test_setup(test_set_secret_refused, each),
         cmocka_unit_test_setup(test_delete, each),
         cmocka_unit_test_setup(test_idempotent_create, each),
@@ -1123,6 +1167,7 @@ int main(void)
         cmocka_unit_test_setup(test_idempotent_creates_at_once, each),
         cmocka_unit_test_setup(test_idempotent_secret, each),
         cmocka_unit_test_setup(test_touch, each),
+        cmocka_unit_test_setup(test_touch_once_a_minute, each),
         cmocka_unit_test_setup(test_touch_thousand, each),
         cmocka_unit_test_setup(test_touch_is_hot, each),
         cmocka_unit_test_setup(test_touch_at_once, each),

@@ -77,7 +77,7 @@ export function button(label, props = {}, iconName = null) {
 export function enableAgain(node) {
     node.disabled = false;
     if (document.activeElement === document.body)
-        node.focus();
+        node.focus({ preventScroll: true });    // what has to be read was scrolled to already
 }
 
 // A button that shows only an icon, and a word beside it where there is room (in cards); its name is what a screen
@@ -96,24 +96,27 @@ export function callout(kind, ...children) {
         icon(kind === 'info' ? 'info' : 'warning'), h('div', {}, ...children));
 }
 
-// For screen readers only. Emptied first, so that the same words said twice are read twice.
+// For screen readers only. Each message is a node of its own in a region that is always there: so none is missed, none
+// cuts off the one before, and the same words said twice are read twice.
 export function announce(text) {
-    const region = document.getElementById('announcer');
-    region.textContent = '';
-    setTimeout(() => { region.textContent = text; }, 60);
+    const message = h('p', {}, text);
+    document.getElementById('announcer').append(message);
+    setTimeout(() => message.remove(), 8000);
 }
 
 // Good news goes away by itself; what went wrong stays until it is dismissed.
 export function toast(text, kind = 'good') {
-    const node = h('div', { class: `toast ${kind}`, role: kind === 'bad' ? 'alert' : 'status' },
+    const node = h('div', { class: `toast ${kind}`, role: kind === 'bad' ? 'alert' : null },
         icon(kind === 'bad' ? 'warning' : 'check'), h('p', {}, text),
         iconButton('close', 'Dismiss message', { onclick: () => node.remove() }));
     const toasts = document.getElementById('toasts');
     while (toasts.childElementCount > 2)
         toasts.firstElementChild.remove();
     toasts.append(node);
-    if (kind === 'good')
+    if (kind === 'good') {
+        announce(text);
         setTimeout(() => node.remove(), 6000);
+    }
 }
 
 export function clearToasts() {

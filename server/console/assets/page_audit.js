@@ -7,11 +7,12 @@ import { pageHead } from './shell.js';
 import { ago, exact, timeNode } from './time.js';
 
 const ACTIONS = {
-    'key.create': 'Created key', 'key.update': 'Changed key', 'key.delete': 'Deleted key', 'key.secret': 'Rotated secret', 'key.rotate': 'Rotated secret',
+    'key.create': 'Created key', 'key.update': 'Changed key', 'key.delete': 'Deleted key', 'key.rotate': 'Rotated secret',
     'tenant.create': 'Created tenant', 'tenant.update': 'Changed tenant', 'tenant.delete': 'Deleted tenant',
-    'scope.create': 'Created scope', 'scope.update': 'Changed scope', 'scope.put': 'Saved scope', 'scope.delete': 'Deleted scope',
-    'signing_key.create': 'Created signing key', 'signing_key.announce': 'Announced signing key', 'signing_key.activate': 'Began to sign with key',
-    'signing_key.first': 'Created first signing key', 'signing_key.emergency': 'Withdrew all signing keys', 'signing_key.rotate': 'Rotated signing key',
+    'scope.create': 'Created scope', 'scope.update': 'Changed scope', 'scope.delete': 'Deleted scope',
+    'signing_key.first': 'Created first signing key', 'signing_key.announce': 'Announced signing key',
+    'signing_key.activate': 'Began to sign with key', 'signing_key.emergency': 'Withdrew all signing keys',
+    'signing_key.reseal': 'Sealed signing key anew',
 };
 
 function value(v) {

@@ -8,7 +8,7 @@ import { listing, row, table } from './listing.js';
 import { pageHead } from './shell.js';
 import { relative, timeNode } from './time.js';
 
-const STATES = { announced: ['warn', 'Announced'], active: ['accent', 'Signing'], signing: ['accent', 'Signing'], retired: ['off', 'Retired'] };
+const STATES = { announced: ['warn', 'Announced'], signing: ['accent', 'Signing'], retired: ['off', 'Retired'] };
 
 function moments(key) {
     const list = [['Created', key.created_at], ['Signs from', key.activated_at ? null : key.signs_from], ['Signs since', key.activated_at],

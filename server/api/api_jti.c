@@ -1,0 +1,121 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "api_jti.h"
+
+#include "base_mem.h"
+#include "store_jobs.h"
+
+#include <assert.h>
+#include <string.h>
+#include <utlist.h>
+
+/* As CARDEA_MAX_PENDING's default; each waiting one is a request whose body is here already. */
+#define MAX_WAITING 4096
+
+struct jti_use {
+    struct store_assertion assertion;
+    api_jti_fn *done;
+    void *ctx;
+    struct jti_use *prev, *next;
+};
+
+struct api_jti {
+    struct db_conn *db;
+    struct jti_use *waiting;
+    size_t n_waiting;
+    struct jti_use *group[STORE_MAX_ASSERTIONS]; /* being written */
+    size_t n_group;
+};
+
+static void answer(struct jti_use *use, enum base_err err)
+{
+    use->done(use->ctx, err);
+    base_free(&use);
+}
+
+static bool in_group(const struct api_jti *queue, const struct jti_use *use)
+{
+    for (size_t i = 0; i < queue->n_group; i++) {
+        if (memcmp(queue->group[i]->assertion.digest, use->assertion.digest,
+                   sizeof use->assertion.digest) == 0)
+            return true;
+    }
+    return false;
+}
+
+static void on_written(void *ctx, enum base_err err, const bool *fresh);
+
+/* A copy of one that goes now stays for the next group, which will find it used. */
+static void send_group(struct api_jti *queue)
+{
+    struct store_assertion assertions[STORE_MAX_ASSERTIONS];
+    struct jti_use *use, *next;
+
+    DL_FOREACH_SAFE (queue->waiting, use, next) {
+        if (queue->n_group == STORE_MAX_ASSERTIONS)
+            break;
+        if (in_group(queue, use))
+            continue;
+        DL_DELETE(queue->waiting, use);
+        queue->n_waiting--;
+        assertions[queue->n_group] = use->assertion;
+        queue->group[queue->n_group++] = use;
+    }
+    store_assertions_use(queue->db, assertions, queue->n_group, on_written, queue);
+}
+
+/* The database does not answer: nor will it those behind, and they have waited as long. */
+static void fail_waiting(struct api_jti *queue, enum base_err err)
+{
+    struct jti_use *list = queue->waiting, *use, *next;
+
+    queue->waiting = NULL;
+    queue->n_waiting = 0;
+    DL_FOREACH_SAFE (list, use, next)
+        answer(use, err);
+}
+
+static void on_written(void *ctx, enum base_err err, const bool *fresh)
+{
+    struct api_jti *queue = ctx;
+    struct jti_use *group[STORE_MAX_ASSERTIONS];
+    size_t n = queue->n_group;
+
+    memcpy(group, queue->group, n * sizeof *group);
+    queue->n_group = 0;
+    if (err == BASE_OK && queue->waiting)
+        send_group(queue);
+    for (size_t i = 0; i < n; i++)
+        answer(group[i], err != BASE_OK ? err : fresh[i] ? BASE_OK : BASE_CONFLICT);
+    if (err != BASE_OK)
+        fail_waiting(queue, err);
+}
+
+enum base_err api_jti_use(struct api_worker *worker, const uint8_t digest[BASE_SHA256_LEN],
+                          int64_t expires_us, api_jti_fn *done, void *ctx)
+{
+    struct api_jti *queue = worker->jti;
+    struct jti_use *use;
+
+    if (!queue) {
+        queue = worker->jti = base_calloc(1, sizeof *queue);
+        queue->db = worker->once;
+    }
+    if (queue->n_waiting >= MAX_WAITING)
+        return BASE_BUSY;
+    use = base_calloc(1, sizeof *use);
+    memcpy(use->assertion.digest, digest, BASE_SHA256_LEN);
+    use->assertion.expires_us = expires_us;
+    use->done = done;
+    use->ctx = ctx;
+    DL_APPEND(queue->waiting, use);
+    queue->n_waiting++;
+    if (queue->n_group == 0)
+        send_group(queue);
+    return BASE_OK;
+}
+
+void api_jti_free(struct api_jti **queue)
+{
+    assert(!*queue || ((*queue)->n_group == 0 && !(*queue)->waiting));
+    base_free(queue);
+}

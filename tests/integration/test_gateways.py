@@ -1,0 +1,401 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The configurations of docker/gateways/, each run by the real gateway, in front of an API of ours.
+
+The files are used as they are shipped, but for addresses and paths: adapt() replaces those and insists on
+finding them. Key sets are fetched over TLS, but for mod_oauth2, which trusts the system's authorities only.
+"""
+import base64
+import concurrent.futures
+import contextlib
+import hashlib
+import hmac
+import http.server
+import json
+import os
+import pathlib
+import pwd
+import re
+import shutil
+import signal
+import subprocess
+import threading
+import time
+
+import pytest
+from conftest import PATIENCE, ROOT, die_with_parent, free_port, http_request, new_site, wait_until
+from test_rotation import kid_of, published
+
+SHIPPED = ROOT / "docker" / "gateways"
+MAX_AGE, MARGIN, TTL = 5, 1, 10
+ISSUER = "https://cardea.example.org"
+
+
+class Api(http.server.BaseHTTPRequestHandler):
+    """The API behind the gateways: says which headers arrived."""
+
+    def do_GET(self):
+        seen = {name.lower(): value for name, value in self.headers.items()}
+        body = json.dumps({"the api answers": "yes", **seen}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+
+@contextlib.contextmanager
+def running_api():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Api)
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield server.server_port
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class Gateway:
+    """One of them, as a process of its own in a folder of its own; as nobody when we are root."""
+
+    subject = "X-Subject"  # the header that tells the API who called
+    insufficient = 403  # the status of a token that lacks the scope
+    slack = 0           # seconds after exp
+
+    def __init__(self, folder, site, certificate, api_port):
+        self.dir, self.site, self.certificate, self.api_port = folder, site, certificate, api_port
+        self.port = free_port()
+        self.address = ("127.0.0.1", self.port)
+        self.process = None
+        self.user = {}
+        self.write()
+        if os.geteuid() == 0:
+            nobody = pwd.getpwnam("nobody")
+            self.user = dict(user=nobody.pw_uid, group=nobody.pw_gid, extra_groups=[])
+            for path in [self.dir, *self.dir.rglob("*")]:
+                os.chown(path, nobody.pw_uid, nobody.pw_gid)
+
+    def adapt(self, name, *replacements):
+        """A shipped file with the addresses of this run."""
+        text = (SHIPPED / name).read_text()
+        for old, new in [*replacements, ("127.0.0.1:3000", f"127.0.0.1:{self.api_port}")]:
+            assert old in text, f"{name} says nothing of {old}"
+            text = text.replace(old, new)
+        return text.replace(ISSUER, self.site.issuer)
+
+    def start(self):
+        with open(self.dir / "log", "ab") as log:
+            self.process = subprocess.Popen(self.command(), cwd="/", stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            preexec_fn=die_with_parent, start_new_session=True, **self.user)
+        wait_until(self.answers, f"{type(self).__name__} answers")
+        return self
+
+    def answers(self):
+        assert self.process.poll() is None, self.log()
+        try:
+            return self.get().status == 401
+        except OSError:
+            return False
+
+    def log(self):
+        return "".join(path.read_text(errors="replace")[-8000:] for path in self.dir.glob("*log"))
+
+    def get(self, token=None, **headers):
+        if token is not None:
+            headers["Authorization"] = f"Bearer {token}"
+        return http_request(self.address, "GET", "/things?q=1", headers=headers)
+
+    def status(self, token=None):
+        return self.get(token).status
+
+    def rotated(self):
+        """What an operator does regularly; nothing, where the gateway looks for itself."""
+
+    def stop(self):
+        if self.process:
+            self.process.send_signal(self.stop_signal)
+            try:
+                self.process.wait(PATIENCE)
+            finally:
+                with contextlib.suppress(ProcessLookupError):  # whatever it left of its own session
+                    os.killpg(self.process.pid, signal.SIGKILL)
+
+    stop_signal = signal.SIGTERM
+
+
+class Apache(Gateway):
+    insufficient = 401
+    log_level = "LogLevel warn"
+
+    def write(self):
+        modules = pathlib.Path("/usr/lib/apache2/modules")
+        names = ["mpm_event", "authn_core", "authz_core", "authz_user", "proxy", "proxy_http", "headers", "rewrite", self.module]
+        (self.dir / "apache.conf").write_text("\n".join([
+            f"ServerRoot {self.dir}", f"Listen 127.0.0.1:{self.port}", "ServerName 127.0.0.1", "PidFile pid",
+            "DefaultRuntimeDir .", "Mutex file:. default", "ErrorLog error.log", self.log_level, "StartServers 1", "ThreadsPerChild 8",
+            "MaxRequestWorkers 8", "MinSpareThreads 1", "MaxSpareThreads 8",
+            *(f"LoadModule {name}_module {modules}/mod_{name}.so" for name in names),
+            self.adapt(f"apache-mod_{self.module}.conf", *self.replacements())]))
+
+    def command(self):
+        return ["/usr/sbin/apache2", "-D", "FOREGROUND", "-f", self.dir / "apache.conf"]
+
+
+class ModAuthOpenidc(Apache):
+    module = "auth_openidc"
+    subject = "OAUTH-sub"
+
+    def replacements(self):
+        return [("/etc/ssl/certs/ca-certificates.crt", str(self.certificate))]
+
+
+class ModOauth2(Apache):
+    insufficient = 403
+    module = "oauth2"
+    subject = "OAUTH2_CLAIM_sub"
+    log_level = "LogLevel oauth2:trace8"
+
+    def replacements(self):
+        return [("jwks_uri.expiry=300", f"jwks_uri.expiry={MAX_AGE}"),
+                (f"jwks_uri {ISSUER}", f"jwks_uri {self.site.instances[0].url}")]
+
+
+class Nginx(Gateway):
+    stop_signal = signal.SIGQUIT
+
+    def write(self):
+        shutil.copy(SHIPPED / "nginx-cardea.js", self.dir)
+        conf = self.adapt("nginx.conf", ("127.0.0.1:8000", f"127.0.0.1:{self.port}"),
+                          ("/etc/nginx/conf.d", str(self.dir)), ("/var/cache/nginx/cardea", f"{self.dir}/cache"),
+                          ("/etc/ssl/certs/ca-certificates.crt", str(self.certificate)))
+        temporary = "".join(f"{what}_temp_path {self.dir}/{what};\n"
+                            for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
+        (self.dir / "nginx.conf").write_text(
+            "load_module /usr/lib/nginx/modules/ngx_http_js_module.so;\n"
+            f"daemon off;\nworker_processes 1;\npid {self.dir}/pid;\nerror_log {self.dir}/error.log info;\n"
+            f"events {{}}\nhttp {{\naccess_log off;\n{temporary}{conf}}}\n")
+
+    def command(self):
+        return ["/usr/sbin/nginx", "-e", self.dir / "error.log", "-c", self.dir / "nginx.conf"]
+
+
+class Haproxy(Gateway):
+    def write(self):
+        (self.dir / "haproxy.cfg").write_text(self.adapt(
+            "haproxy.cfg", ("127.0.0.1:8000", f"127.0.0.1:{self.port}"),
+            ("/etc/haproxy/cardea", f"{self.dir}/keys")))
+        self.write_keys("true")
+
+    def write_keys(self, *reload):
+        subprocess.run(["/usr/bin/python3", SHIPPED / "haproxy-keys", f"{self.site.issuer}/.well-known/jwks.json",
+                        self.dir / "keys", "--", *reload], check=True,
+                       env=dict(os.environ, SSL_CERT_FILE=str(self.certificate)))
+
+    def command(self):
+        return ["/usr/sbin/haproxy", "-W", "-db", "-S", f"127.0.0.1:{free_port()}", "-f", self.dir / "haproxy.cfg"]
+
+    def rotated(self):
+        self.write_keys("kill", "-USR2", str(self.process.pid))
+
+
+KINDS = dict(mod_auth_openidc=ModAuthOpenidc, mod_oauth2=ModOauth2, nginx=Nginx, haproxy=Haproxy)
+
+
+def make_certificate(folder):
+    """Of 127.0.0.1, signed by itself."""
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
+                    "-days", "2", "-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1",
+                    "-keyout", folder / "tls.key", "-out", folder / "tls.pem"], check=True, capture_output=True)
+    (folder / "tls.pem").chmod(0o644)
+    return folder / "tls.pem"
+
+
+class World:
+    """One Cardea, all gateways, and tokens of every kind."""
+
+    def __init__(self, site, gateways):
+        self.site, self.gateways = site, gateways
+        self.instance = site.instances[0]
+        self.key = site.demo()
+        self.writer = site.key(scopes=["data:write"], name="writes only")
+        # The same database, hence the same signing keys: only the claims differ.
+        self.other_issuer = site.start(ISSUER="https://another.example")
+        self.other_audience = site.start(AUDIENCE="urn:another-api")
+        self.short = site.start(TOKEN_TTL=f"{TTL}s")
+        self.expiring = self.short.access_token(self.key)
+
+    def good(self):
+        return self.instance.access_token(self.key)
+
+
+@pytest.fixture(scope="module")
+def world(server, tmp_path_factory):
+    with contextlib.ExitStack() as stack:
+        port = free_port()
+        site = stack.enter_context(new_site(
+            server, JWKS_MAX_AGE=f"{MAX_AGE}s", JWKS_MARGIN=f"{MARGIN}s", ISSUER=f"https://127.0.0.1:{port}"))
+        site.issuer = site.settings["ISSUER"]
+        site.dir.chmod(0o711)
+        certificate = make_certificate(site.dir)
+        site.start()
+        site.start(LISTEN=f"127.0.0.1:{port}", TLS_CERT_FILE=certificate, TLS_KEY_FILE=site.dir / "tls.key")
+        api_port = stack.enter_context(running_api())
+        gateways = {}
+        for name, kind in KINDS.items():
+            folder = pathlib.Path("/tmp") / f"cardea-{name}-{os.getpid()}-{free_port()}"
+            folder.mkdir(mode=0o700)
+            stack.callback(shutil.rmtree, folder, ignore_errors=True)
+            gateways[name] = kind(folder, site, certificate, api_port)
+            stack.callback(gateways[name].stop)
+            gateways[name].start()
+        yield World(site, gateways)
+
+
+@pytest.fixture(params=KINDS)
+def gateway(request, world):
+    yield world.gateways[request.param]
+
+
+def encode(data):
+    return base64.urlsafe_b64encode(data).rstrip(b"=").decode()
+
+
+def decode(text):
+    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+
+
+def forged(token, header=None, claims=None):
+    """The token with other members, and the signature as it was."""
+    head, body, signature = token.split(".")
+    head = {**json.loads(decode(head)), **(header or {})}
+    body = {**json.loads(decode(body)), **(claims or {})}
+    return ".".join([encode(json.dumps(head).encode()), encode(json.dumps(body).encode()), signature])
+
+
+def refused(gateway, token, status=401):
+    answer = gateway.get(token)
+    assert answer.status == status, (answer, gateway.log())
+    assert answer.header("WWW-Authenticate").startswith("Bearer"), answer
+    assert b"the api answers" not in answer.body, "the API may not see this request"
+    return answer
+
+
+def test_no_token(world, gateway):
+    assert "invalid_token" not in (refused(gateway, None).header("WWW-Authenticate"))
+    assert http_request(gateway.address, "GET", f"/things?access_token={world.good()}").status in (400, 401)
+    for scheme in ("Basic eDp5", "Bearer", "Bearer ", "Bearer a.b.c", "Bearer ..", "Bearer x"):
+        status = http_request(gateway.address, "GET", "/things", headers={"Authorization": scheme}).status
+        assert status in (400, 401), (scheme, status, gateway.log())
+
+
+def test_a_good_token(world, gateway):
+    answer = gateway.get(world.good(), **{gateway.subject: "admin", gateway.subject.lower(): "admin"})
+    assert answer.status == 200, (answer, gateway.log())
+    said = [value for name, value in answer.json().items() if name == gateway.subject.lower()]
+    assert said == [world.key["key_id"]], "a header of the caller's own does not reach the API"
+
+
+def test_a_tampered_token(world, gateway):
+    good = world.good()
+    head, body, signature = good.split(".")
+    assert gateway.status(good) == 200
+    raw = bytearray(decode(signature))
+    raw[7] ^= 1
+    refused(gateway, forged(good, claims={"tenant": "another"}))
+    refused(gateway, ".".join([head, body, encode(bytes(raw))]))
+    refused(gateway, ".".join([head, body, ""]))
+    refused(gateway, ".".join([head, body, encode(bytes(64))]))
+    refused(gateway, forged(good, header={"kid": "unknown"}))
+
+
+def test_other_algorithms(world, gateway):
+    """None, and HMAC keyed with what everybody knows (RFC 8725 §2.1)."""
+    good = world.good()
+    kid = kid_of(good)
+    refused(gateway, forged(good, header={"alg": "none"}))
+    refused(gateway, forged(good, header={"alg": "none"}).rpartition(".")[0] + ".")
+    jwk = next(key for key in world.instance.jwks()["keys"] if key["kid"] == kid)
+    prefix = bytes.fromhex("3059301306072a8648ce3d020106082a8648ce3d030107034200") + b"\4"
+    der = base64.b64encode(prefix + decode(jwk["x"]) + decode(jwk["y"])).decode()
+    pem = f"-----BEGIN PUBLIC KEY-----\n{der[:64]}\n{der[64:]}\n-----END PUBLIC KEY-----\n"
+    for secret in (pem.encode(), decode(jwk["x"]), json.dumps(jwk).encode()):
+        text = forged(good, header={"alg": "HS256"}).rpartition(".")[0]
+        refused(gateway, text + "." + encode(hmac.new(secret, text.encode(), hashlib.sha256).digest()))
+
+
+def test_another_issuer(world, gateway):
+    refused(gateway, world.other_issuer.access_token(world.key))
+
+
+def test_another_audience(world, gateway):
+    refused(gateway, world.other_audience.access_token(world.key))
+    manager = world.site.key(scopes=["cardea.read"], name="manager")
+    refused(gateway, world.instance.access_token(manager))
+
+
+def test_a_missing_scope(world, gateway):
+    answer = refused(gateway, world.instance.access_token(world.writer), gateway.insufficient)
+    assert "insufficient_scope" in answer.header("WWW-Authenticate")
+    assert gateway.status(world.instance.access_token(world.key, scope="data:read")) == 200
+    assert gateway.status(world.instance.access_token(world.key, scope="data:write")) == gateway.insufficient
+
+
+def test_an_expired_token(world, gateway):
+    used = world.short.access_token(world.key)
+    wait_until(lambda: gateway.status(used) != 200, "it ends", TTL + 10 + gateway.slack)
+    claims = json.loads(decode(used.split(".")[1]))
+    assert -1 <= time.time() - claims["exp"] <= gateway.slack + 10, "not before its time, and not long after"
+    refused(gateway, used)
+    refused(gateway, world.expiring)  # never seen before it had expired
+
+
+def test_before_during_and_after_a_rotation(world):
+    """Tokens are asked for and shown to every gateway all the while; none is refused."""
+    old_token = world.good()
+    old = kid_of(old_token)
+    shown, refusals = set(), []
+    failures = []
+    stopping = threading.Event()
+
+    def operate():
+        while not stopping.wait(1):
+            for gateway in world.gateways.values():
+                gateway.rotated()
+
+    def show():
+        while not stopping.wait(0.02):
+            token = world.good()
+            for name, gateway in world.gateways.items():
+                if gateway.status(token) != 200:
+                    refusals.append((name, kid_of(token) == old, gateway.log()[-2000:]))
+            shown.add(kid_of(token))
+
+    with concurrent.futures.ThreadPoolExecutor(3) as pool:
+        running = [pool.submit(operate), pool.submit(show), pool.submit(show)]
+        try:
+            wait_until(lambda: shown == {old}, "the old key's tokens before the rotation")
+            announced = world.site.cli_json("signing-key", "rotate")["kid"]
+            wait_until(lambda: announced in published(world.instance), "it is announced")
+            wait_until(lambda: announced in shown, "the new key signs, and its tokens are accepted")
+            time.sleep(1)
+        finally:
+            stopping.set()
+        for task in running:
+            task.result()
+    assert refusals == [] and failures == []
+    for name, gateway in world.gateways.items():
+        assert gateway.status(old_token) == 200, f"{name}: the retired key's tokens live on"
+
+
+def test_gateways_need_no_cardea(world):
+    """Once they have the keys. (The last test: it stops the servers.)"""
+    token = world.good()
+    for gateway in world.gateways.values():
+        assert gateway.status(token) == 200
+    for instance in world.site.instances:
+        instance.stop()
+    for name, gateway in world.gateways.items():
+        assert gateway.status(token) == 200, (name, gateway.log())
