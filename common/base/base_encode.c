@@ -51,9 +51,9 @@ static int value_64(char c, char plus, char slash)
 {
     int value = -1;
 
-    value = (c >= 'A') & (c <= 'Z') ? c - 'A' : value;
-    value = (c >= 'a') & (c <= 'z') ? c - 'a' + 26 : value;
-    value = (c >= '0') & (c <= '9') ? c - '0' + 52 : value;
+    value = ((c >= 'A') & (c <= 'Z')) ? c - 'A' : value;
+    value = ((c >= 'a') & (c <= 'z')) ? c - 'a' + 26 : value;
+    value = ((c >= '0') & (c <= '9')) ? c - '0' + 52 : value;
     value = c == plus ? 62 : value;
     return c == slash ? 63 : value;
 }

@@ -241,6 +241,8 @@ static void begin_setup(struct db_conn *conn)
 
     base_buf_init(&sql, 16384);
     base_buf_putf(&sql, "SET statement_timeout = %u", db_conn_statement_timeout_ms(conn));
+    if (conn->options.session)
+        base_buf_putf(&sql, "; %s", conn->options.session);
     for (const struct db_channel *channel = conn->channels; channel; channel = channel->next)
         base_buf_putf(&sql, "; %s", channel->sql);
     conn->phase = DB_PHASE_SETUP; /* within the attempt's deadline */

@@ -26,6 +26,7 @@ struct db_conn;
 struct db_options {
     const char *conninfo; /* any libpq string or URL; several hosts are tried in turn */
     const char *application_name;
+    const char *session;        /* SET statements for each new session, static; NULL: none */
     int64_t query_timeout_us;   /* from db_query() to the answer */
     int64_t connect_timeout_us; /* per host */
     size_t max_pending;         /* queries waiting and in flight; over it BASE_BUSY */

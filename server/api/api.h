@@ -48,9 +48,13 @@ struct api_config {
     struct policy_rotation rotation;
 };
 
-/* What changes while running, replaced whole: immutable, shared by reference. */
+/* What changes while running, replaced whole: immutable, shared by reference; but for its lease. */
 struct api_snapshot {
     _Atomic unsigned refs;
+    /* The ring's lease: when the database last confirmed it (policy_ring_lease_holds). It is this
+     * ring's own: a worker that has not yet got the next one must not sign with a key that is
+     * withdrawn there, on the strength of the next one's confirmation. */
+    _Atomic int64_t confirmed_mono_us, confirmed_wall_us;
     struct base_seal *seal;
     struct policy_ring *ring; /* NULL before the database was first read */
     struct base_buf metadata; /* RFC 8414 document */
@@ -76,10 +80,9 @@ struct api_shared {
     _Atomic int64_t
         database_seen_us; /* last answer of the database; 0: never, or the last poll failed */
     _Atomic bool lookup_ready[API_MAX_WORKERS]; /* each worker's connection for look-ups is open */
-    /* The ring's lease: when the database last confirmed it (policy_ring_lease_holds). */
+    /* For how long the key set may be cached. */
     _Atomic int64_t ring_generation; /* of the ring that was confirmed */
     _Atomic int64_t ring_confirmed_mono_us;
-    _Atomic int64_t ring_confirmed_wall_us;
     /* Asks the jobs to look at the ring now (after a rotation by the API); any thread; may be NULL.
      */
     void (*wake_jobs)(void *data);

@@ -408,6 +408,18 @@ void api_json_no_content(struct api_call *call, struct base_span subject)
                                                         .subject = subject});
 }
 
+bool api_json_have(struct api_call *call, enum base_err err)
+{
+    if (err == BASE_OK)
+        return true;
+    if (err == BASE_NOT_FOUND)
+        api_problem_not_found(call->request);
+    else
+        api_problem_failure(call->request, err);
+    api_call_end(&call);
+    return false;
+}
+
 void api_json_outcome(struct api_call *call, const struct store_outcome *outcome)
 {
     struct http_request *request = call->request;

@@ -69,6 +69,9 @@ void api_json_send(struct api_call *call, int status, struct base_span headers,
                    struct base_span subject);
 /* 204. */
 void api_json_no_content(struct api_call *call, struct base_span subject);
+/* Is there a row to go on with? False: 404 or the database's failure was answered, and the call has
+ * ended. */
+bool api_json_have(struct api_call *call, enum base_err err);
 /* What a change could not do, answered: repeated requests are the caller's, everything else comes
  * here. */
 void api_json_outcome(struct api_call *call, const struct store_outcome *outcome);

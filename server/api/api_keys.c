@@ -37,19 +37,6 @@ static void send_key(struct api_call *call, int status, const struct store_key *
     api_call_end(&call);
 }
 
-/* A failure, or NULL row: answered. True when there is a row to go on with. */
-static bool have_key(struct api_call *call, enum base_err err)
-{
-    if (err == BASE_OK)
-        return true;
-    if (err == BASE_NOT_FOUND)
-        api_problem_not_found(call->request);
-    else
-        api_problem_failure(call->request, err);
-    api_call_end(&call);
-    return false;
-}
-
 /* --- list and show --- */
 
 static void on_list(void *ctx, enum base_err err, const struct store_key_list *list)
@@ -60,7 +47,7 @@ static void on_list(void *ctx, enum base_err err, const struct store_key_list *l
     struct store_key key = {0};
     size_t i;
 
-    if (!have_key(call, err))
+    if (!api_json_have(call, err))
         return;
     base_buf_reset(body);
     BASE_BUF_LIT(body, "{\"items\":[");
@@ -116,7 +103,7 @@ static void on_get(void *ctx, enum base_err err, const struct store_key *key)
 {
     struct api_call *call = ctx;
 
-    if (have_key(call, err))
+    if (api_json_have(call, err))
         send_key(call, 200, key);
 }
 
@@ -153,7 +140,7 @@ static bool have_right(struct api_call *call, const struct store_key *key)
 
 static bool may_change(struct api_call *call, enum base_err err, const struct store_key *key)
 {
-    if (!have_key(call, err) || !have_right(call, key))
+    if (!api_json_have(call, err) || !have_right(call, key))
         return false;
     if (api_json_matches(call, key->version))
         return true;
@@ -558,7 +545,7 @@ static void set_secret(struct api_call *call, const struct store_key *key, int64
 static bool may_rotate(struct api_call *call, enum base_err err, const struct store_key *key)
 {
     if (call->idempotency.key.len)
-        return have_key(call, err) && have_right(call, key);
+        return api_json_have(call, err) && have_right(call, key);
     return may_change(call, err, key);
 }
 

@@ -22,24 +22,12 @@ static void put_scope(struct base_buf *out, const struct store_scope *scope)
     base_buf_put_char(out, '}');
 }
 
-static bool have_scope(struct api_call *call, enum base_err err)
-{
-    if (err == BASE_OK)
-        return true;
-    if (err == BASE_NOT_FOUND)
-        api_problem_not_found(call->request);
-    else
-        api_problem_failure(call->request, err);
-    api_call_end(&call);
-    return false;
-}
-
 static void on_list(void *ctx, enum base_err err, const struct store_scope *scopes, size_t n_scopes)
 {
     struct api_call *call = ctx;
     struct base_buf *body = &call->worker->scratch;
 
-    if (!have_scope(call, err))
+    if (!api_json_have(call, err))
         return;
     base_buf_reset(body);
     BASE_BUF_LIT(body, "{\"items\":[");
@@ -75,7 +63,7 @@ static void on_get(void *ctx, enum base_err err, const struct store_scope *scope
 {
     struct api_call *call = ctx;
 
-    if (have_scope(call, err))
+    if (api_json_have(call, err))
         send_scope(call, 200, scope);
 }
 
@@ -221,7 +209,7 @@ static void delete_row(void *ctx, enum base_err err, const struct store_scope *s
     struct api_call *call = ctx;
     struct store_audit audit;
 
-    if (!have_scope(call, err))
+    if (!api_json_have(call, err))
         return;
     call->before = editable(scope->title, scope->description);
     api_json_diff(call->before, NULL, &call->text3);

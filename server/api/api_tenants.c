@@ -39,18 +39,6 @@ static void send_tenant(struct api_call *call, int status, const struct store_te
     api_call_end(&call);
 }
 
-static bool have_tenant(struct api_call *call, enum base_err err)
-{
-    if (err == BASE_OK)
-        return true;
-    if (err == BASE_NOT_FOUND)
-        api_problem_not_found(call->request);
-    else
-        api_problem_failure(call->request, err);
-    api_call_end(&call);
-    return false;
-}
-
 /* --- list and show --- */
 
 static void on_list(void *ctx, enum base_err err, const struct store_tenant *tenants,
@@ -59,7 +47,7 @@ static void on_list(void *ctx, enum base_err err, const struct store_tenant *ten
     struct api_call *call = ctx;
     struct base_buf *body = &call->worker->scratch;
 
-    if (!have_tenant(call, err))
+    if (!api_json_have(call, err))
         return;
     base_buf_reset(body);
     BASE_BUF_LIT(body, "{\"items\":[");
@@ -94,7 +82,7 @@ static void on_get(void *ctx, enum base_err err, const struct store_tenant *tena
 {
     struct api_call *call = ctx;
 
-    if (have_tenant(call, err))
+    if (api_json_have(call, err))
         send_tenant(call, 200, tenant);
 }
 
@@ -133,7 +121,7 @@ static void on_repeated(void *ctx, enum base_err err, const struct store_tenant 
                     "The tenant that this Idempotency-Key made has been deleted.",
                     "idempotent_object_gone");
         api_call_end(&call);
-    } else if (have_tenant(call, err)) {
+    } else if (api_json_have(call, err)) {
         send_tenant(call, 201, tenant);
     }
 }
@@ -231,7 +219,7 @@ void api_tenants_create(struct http_request *request)
 
 static bool may_change(struct api_call *call, enum base_err err, const struct store_tenant *tenant)
 {
-    if (!have_tenant(call, err))
+    if (!api_json_have(call, err))
         return false;
     if (api_json_matches(call, tenant->version))
         return true;

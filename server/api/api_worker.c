@@ -135,9 +135,9 @@ void api_worker_adopt(struct api_worker *worker, struct api_snapshot *snapshot)
 
 struct jose_signer *api_worker_signer(struct api_worker *worker)
 {
-    const struct api_shared *shared = worker->shared;
-    int64_t mono = atomic_load_explicit(&shared->ring_confirmed_mono_us, memory_order_relaxed);
-    int64_t wall = atomic_load_explicit(&shared->ring_confirmed_wall_us, memory_order_relaxed);
+    const struct api_snapshot *snapshot = worker->snapshot;
+    int64_t mono = atomic_load_explicit(&snapshot->confirmed_mono_us, memory_order_relaxed);
+    int64_t wall = atomic_load_explicit(&snapshot->confirmed_wall_us, memory_order_relaxed);
 
     if (!policy_ring_lease_holds(mono, wall, base_clock_mono_us(), base_clock_wall_us()))
         return NULL;

@@ -423,49 +423,51 @@ static void on_stop(evutil_socket_t signal_number, short events BASE_UNUSED, voi
     }
 }
 
-static void reload_tls(struct app *app, const struct settings *fresh)
+/* What could not be read stays as it was; `why` is in app->why. */
+static bool reload_refused(const struct app *app)
 {
-    if (!load_tls(app, fresh)) {
-        BASE_LOG(BASE_LOG_ERROR, "reload_refused",
-                 base_log_str("reason", base_buf_cstr(&app->why)));
-        return;
-    }
+    BASE_LOG(BASE_LOG_ERROR, "reload_refused", base_log_text("reason", base_buf_span(&app->why)));
+    return false;
+}
+
+static bool reload_tls(struct app *app, const struct settings *fresh)
+{
+    if (!load_tls(app, fresh))
+        return reload_refused(app);
     for (unsigned i = 0; i < app->n_workers && app->tls; i++) {
         if (app->workers[i])
             worker_post_tls(app->workers[i], http_tls_ref(app->tls));
     }
+    return true;
 }
 
-static void reload_seal(struct app *app, const struct settings *fresh)
+static bool reload_seal(struct app *app, const struct settings *fresh)
 {
     struct base_seal *seal;
 
     base_buf_reset(&app->why);
-    if (base_seal_load(fresh->master_key_file, &seal, &app->why) != BASE_OK) {
-        BASE_LOG(BASE_LOG_ERROR, "reload_refused",
-                 base_log_str("reason", base_buf_cstr(&app->why)));
-        return;
-    }
+    if (base_seal_load(fresh->master_key_file, &seal, &app->why) != BASE_OK)
+        return reload_refused(app);
     base_seal_unref(&app->seal);
     app->seal = seal;
     jobs_set_seal(app->jobs, base_seal_ref(seal));
+    return true;
 }
 
-static void reload(struct app *app)
+/* Each file stands for itself: one that is broken does not keep the other from being read. */
+static bool reload(struct app *app)
 {
     struct settings fresh;
+    bool tls_done, seal_done;
 
     base_buf_reset(&app->why);
-    if (!app->options->reload(app->options->data, &fresh, &app->why)) {
-        BASE_LOG(BASE_LOG_ERROR, "reload_refused",
-                 base_log_str("reason", base_buf_cstr(&app->why)));
-        return;
-    }
+    if (!app->options->reload(app->options->data, &fresh, &app->why))
+        return reload_refused(app);
     base_log_set_level((enum base_log_level)fresh.log_level);
-    reload_tls(app, &fresh);
-    reload_seal(app, &fresh);
+    tls_done = reload_tls(app, &fresh);
+    seal_done = reload_seal(app, &fresh);
     settings_clear(&fresh);
-    BASE_LOG(BASE_LOG_INFO, "reloaded");
+    return tls_done && seal_done;
 }
 
 static void on_reload(evutil_socket_t fd BASE_UNUSED, short events BASE_UNUSED, void *data)
@@ -473,7 +475,8 @@ static void on_reload(evutil_socket_t fd BASE_UNUSED, short events BASE_UNUSED, 
     struct app *app = data;
 
     notify_reloading(&app->notify);
-    reload(app);
+    if (reload(app))
+        BASE_LOG(BASE_LOG_INFO, "reloaded");
     notify_ready(&app->notify); /* also after an error: the old files stay in use */
 }
 

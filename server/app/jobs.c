@@ -120,11 +120,19 @@ static void publish(struct jobs *jobs)
 {
     struct base_span names[CATALOG_MAX];
     size_t n_names = catalog_names(jobs, names, CATALOG_MAX);
+    struct api_snapshot *before = jobs->snapshot;
+    bool is_same_ring;
 
-    api_snapshot_unref(&jobs->snapshot);
     jobs->snapshot =
         api_snapshot_new(&jobs->options.shared->config, base_seal_ref(jobs->seal),
                          jobs->ring ? policy_ring_ref(jobs->ring) : NULL, names, n_names);
+    /* Before any worker sees it. Where only the scopes have changed the lease goes on; a new ring
+     * is what the database has just answered. */
+    is_same_ring = before->ring == jobs->ring;
+    jobs->snapshot->confirmed_mono_us = is_same_ring ? before->confirmed_mono_us : jobs->sent_us;
+    jobs->snapshot->confirmed_wall_us =
+        is_same_ring ? before->confirmed_wall_us : jobs->sent_wall_us;
+    api_snapshot_unref(&before);
     jobs->snapshot_stale = false;
     jobs->options.publish(jobs->options.data, jobs->snapshot);
 }
@@ -279,7 +287,8 @@ static void confirm(struct jobs *jobs)
      * confirmation for one of its old ring. */
     atomic_store(&shared->ring_generation, policy_ring_generation(jobs->ring));
     atomic_store(&shared->ring_confirmed_mono_us, jobs->sent_us);
-    atomic_store(&shared->ring_confirmed_wall_us, jobs->sent_wall_us);
+    atomic_store(&jobs->snapshot->confirmed_mono_us, jobs->sent_us);
+    atomic_store(&jobs->snapshot->confirmed_wall_us, jobs->sent_wall_us);
     atomic_store(&shared->ring_loaded, policy_ring_signing(jobs->ring) != NULL);
 }
 

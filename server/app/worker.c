@@ -209,6 +209,8 @@ static enum base_err open_database(struct worker *worker, const struct worker_op
     struct db_options db = {
         .conninfo = settings->database_url ? settings->database_url : "",
         .application_name = "cardea",
+        /* A small table would be read whole for every token, at the price of all its rows. */
+        .session = "SET enable_seqscan = off",
         .query_timeout_us = settings->database_timeout,
         .connect_timeout_us = settings->database_timeout,
         .max_pending = (size_t)settings->max_pending,
@@ -222,6 +224,7 @@ static enum base_err open_database(struct worker *worker, const struct worker_op
     db.on_state = on_other_state;
     if ((err = db_conn_open(worker->base, &db, &worker->api.once, why)) != BASE_OK)
         return err;
+    db.session = NULL;
     db.max_pending = ADMIN_MAX_PENDING;
     return db_conn_open(worker->base, &db, &worker->api.admin, why);
 }

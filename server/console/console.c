@@ -37,7 +37,7 @@ static const char *content_type_of(const struct base_embedded *asset)
         if (ends_with(base_span_str(asset->name), content_types[i].suffix))
             return content_types[i].content_type;
     }
-    assert(!"an asset of a type that is not in the table");
+    assert(false && "an asset of a type that is not in the table");
     return "application/octet-stream";
 }
 

@@ -189,7 +189,7 @@ class Site:
             INSERT INTO api_key (key_id, tenant_id, name, scopes, expires_at, secret_mac, secret_seal, created_by)
             SELECT 'key_' || substr(translate(md5(n::text) || md5('x' || n), '01890', 'ghijk'), 1, 24),
                    '{TENANT}', 'mass ' || n, '{{{','.join(SCOPES)}}}', now() + interval '1 day',
-                   sha256(n::text::bytea), '\\x0000000000000000', 'bench'
+                   sha256(n::text::bytea), (SELECT secret_seal FROM api_key WHERE name = 'used' LIMIT 1), 'bench'
               FROM generate_series(1, {total} - (SELECT count(*) FROM api_key)) AS n;
             CLUSTER api_key USING api_key_pkey;""", self.database)
         self.settle()

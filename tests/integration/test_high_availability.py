@@ -110,6 +110,8 @@ def test_promotion_under_load_loses_no_acknowledged_key(pair):
             promoted = time.monotonic()
             wait_until(lambda: all(times[-1] > promoted for times in load.tokens.values())
                        and load.created[-1][0] > promoted, "all is well again")
+            # Each worker has connections of its own; /readyz says yes when all are back.
+            wait_until(lambda: all(instance.is_ready() for instance in site.instances), "all instances are ready", LIMIT)
         assert load.problems == []
         assert {status for _, status in load.statuses} <= {200, 201, 503}, load.statuses
         for times in load.tokens.values():

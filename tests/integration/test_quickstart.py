@@ -250,6 +250,21 @@ def test_disabled_demo_key_is_replaced(clone):
         again.interrupt()
 
 
+def test_data_of_another_version(clone):
+    run = Run(clone).wait_running()
+    sockets = re.search(r"host=(\S+)", (clone.state / "cardea.ini").read_text())[1]
+    subprocess.run(["psql", "-Xqc", "UPDATE schema_migration SET version = 9999 WHERE version = 1",
+                    f"host={sockets} dbname=cardea user=cardea"], check=True, env=base_environment())
+    run.interrupt()
+    assert "made by another version" in failure(clone, [])
+    subprocess.run(["rm", "-r", clone.state / "data"], check=True)  # as the sentence says
+    again = Run(clone).wait_running()
+    try:
+        check_token(again)
+    finally:
+        again.interrupt()
+
+
 def test_foreign_settings_do_not_mix_in(clone):
     run = Run(clone, CARDEA_SIGNING_ALG="RS256", CARDEA_NO_SUCH="x", PGHOST="/nonexistent", PGUSER="x").wait_running()
     try:

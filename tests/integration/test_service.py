@@ -1,6 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
 """Cardea as a service: what it tells the service manager, its unit, its sample settings, its Debian package."""
-import contextlib
 import json
 import os
 import pathlib
@@ -54,9 +53,8 @@ class Manager:
 
 @pytest.fixture(params=["path", "abstract"])
 def manager(request, tmp_path):
-    with contextlib.closing(socket.socket()) as _:
-        path = str(tmp_path / "notify") if request.param == "path" else f"\0cardea-test-{os.getpid()}-{free_port()}"
-        yield Manager(path)
+    path = str(tmp_path / "notify") if request.param == "path" else f"\0cardea-test-{os.getpid()}-{free_port()}"
+    return Manager(path)
 
 
 def test_the_service_manager_is_told(site, manager):
@@ -89,8 +87,7 @@ def test_the_watchdog_is_fed(site, tmp_path):
     instance = site.start(program=manager.environment(watchdog="400000"))
     for _ in range(5):
         manager.wait("WATCHDOG=1")
-    children = f"/proc/{instance.process.pid}/environ"
-    assert instance.is_ready() and os.path.exists(children)
+    assert instance.is_ready()
 
 
 def test_without_a_database_it_is_ready_to_the_manager_and_says_so(site, tmp_path):

