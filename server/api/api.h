@@ -80,9 +80,6 @@ struct api_shared {
     _Atomic int64_t
         database_seen_us; /* last answer of the database; 0: never, or the last poll failed */
     _Atomic bool lookup_ready[API_MAX_WORKERS]; /* each worker's connection for look-ups is open */
-    /* For how long the key set may be cached. */
-    _Atomic int64_t ring_generation; /* of the ring that was confirmed */
-    _Atomic int64_t ring_confirmed_mono_us;
     /* Asks the jobs to look at the ring now (after a rotation by the API); any thread; may be NULL.
      */
     void (*wake_jobs)(void *data);

@@ -24,16 +24,13 @@ bool api_etag_known(const struct http_request *request, struct base_span etag)
     return list.ptr && !repeated && http_etag_matches(list, etag, true, &valid) && valid;
 }
 
-/* How long the set in this worker's hands may be kept: not at all when a newer one has been
- * confirmed. The time is read before the generation, see confirm() in jobs.c. */
+/* Counted from when the database confirmed this very set: a worker that has not read a newer one
+ * yet hands out the old one for so much less. */
 static int64_t cache_s(const struct api_worker *worker)
 {
-    const struct api_shared *shared = worker->shared;
-    int64_t age_us = base_clock_mono_us() - atomic_load(&shared->ring_confirmed_mono_us);
+    int64_t age_us = base_clock_mono_us() - atomic_load(&worker->snapshot->confirmed_mono_us);
 
-    if (policy_ring_generation(worker->snapshot->ring) < atomic_load(&shared->ring_generation))
-        return 0;
-    return policy_ring_cache_s(&shared->config.rotation, age_us);
+    return policy_ring_cache_s(&worker->shared->config.rotation, age_us);
 }
 
 static struct base_span jwks_headers(struct api_worker *worker)

@@ -283,10 +283,6 @@ static void confirm(struct jobs *jobs)
 {
     struct api_shared *shared = jobs->options.shared;
 
-    /* The generation first: a worker that has not read its new ring yet must not take this
-     * confirmation for one of its old ring. */
-    atomic_store(&shared->ring_generation, policy_ring_generation(jobs->ring));
-    atomic_store(&shared->ring_confirmed_mono_us, jobs->sent_us);
     atomic_store(&jobs->snapshot->confirmed_mono_us, jobs->sent_us);
     atomic_store(&jobs->snapshot->confirmed_wall_us, jobs->sent_wall_us);
     atomic_store(&shared->ring_loaded, policy_ring_signing(jobs->ring) != NULL);
