@@ -600,11 +600,11 @@ def test_public_keys(console):
     console.driver.find_element("css selector", "summary").click()
     before = console.posts()
     # A private key is burnt, and not sent even to be refused.
-    lines = len(console.instance.log_lines())
+    lines = len(console.instance.log_lines(event="request"))
     console.type("Client’s public keys (JWK Set)", pair.export_private())
     console.click("button", "Create API key")
     console.see("treat it as burnt")
-    assert len(console.instance.log_lines()) == lines
+    assert len(console.instance.log_lines(event="request")) == lines
     console.type("Client’s public keys (JWK Set)", "{not json")
     console.click("button", "Create API key")
     console.see("This is not JSON.")

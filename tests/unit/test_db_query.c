@@ -941,7 +941,7 @@ static void scripts_have_time(void **state BASE_UNUSED)
     struct db_seen seen, behind;
 
     ready();
-    script("SELECT pg_sleep(2)", 10 * BASE_US_PER_S, &seen);
+    script("SELECT pg_sleep(5)", 10 * BASE_US_PER_S, &seen);
     db_ask(&f, &one, &behind);
     DB_UNTIL(&f, seen.count);
     answered(&seen, BASE_OK);
