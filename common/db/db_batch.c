@@ -13,6 +13,10 @@
  * Sync of its own so that it cannot happen to them again. A write has its own from the start, and
  * is answered when the Sync is, because that is when it is committed.
  *
+ * Reads of one gathered statement, one behind the other, even share one Q: most of what a small
+ * read costs, here and there, is the cost of an execution. Should it fail, they part in the same
+ * way.
+ *
  * When the last result of a batch is in, the next batch leaves before anybody is answered: what the
  * callers do with their answers (sign) is then done while PostgreSQL works, and neither waits for
  * the other.
@@ -25,6 +29,7 @@
 #include "base_clock.h"
 #include "base_mem.h"
 
+#include <assert.h>
 #include <stdio.h>
 #include <utlist.h>
 
@@ -86,6 +91,23 @@ static void forget(struct db_conn *conn, const struct db_statement *statement)
     }
 }
 
+/* The parameters of all that share the execution, as one text[]. */
+static void gather_params(struct db_conn *conn, const struct db_pending *query, const char **value,
+                          int *length)
+{
+    size_t n = query->n_shared;
+
+    base_buf_reset(&conn->array);
+    db_array_begin(&conn->array, n, false);
+    for (; n > 0; n--, query = query->next) {
+        unpack(query->params, 1, value, length);
+        db_array_put(&conn->array, base_span_of(*value, (size_t)*length));
+    }
+    assert(!conn->array.overflow);
+    *value = conn->array.ptr;
+    *length = (int)conn->array.len;
+}
+
 static bool send_call(struct db_conn *conn, struct db_pending *query, unsigned index,
                       const char **params)
 {
@@ -95,7 +117,10 @@ static bool send_call(struct db_conn *conn, struct db_pending *query, unsigned i
     const char *values[DB_MAX_PARAMS];
     int n_params = query->calls[index].n_params, lengths[DB_MAX_PARAMS];
 
-    *params = unpack(*params, (size_t)n_params, values, lengths);
+    if (statement->kind == DB_GATHERED_READ)
+        gather_params(conn, query, values, lengths);
+    else
+        *params = unpack(*params, (size_t)n_params, values, lengths);
     if (*statement->name == '\0') /* our own LISTEN: not worth a name */
         return PQsendQueryParams(conn->pg, statement->sql, 0, NULL, NULL, NULL, NULL, 1);
     query->calls[index].parsed = !is_prepared(conn, statement);
@@ -127,16 +152,38 @@ static bool end_group(struct db_conn *conn, struct db_pending *last)
     return PQpipelineSync(conn->pg);
 }
 
-static bool send_next(struct db_conn *conn, struct db_pending **last)
+static void move_to_flight(struct db_conn *conn, struct db_pending *query)
+{
+    query->n_shared = 1;
+    DL_DELETE(conn->waiting, query);
+    DL_APPEND(conn->flight, query);
+}
+
+static bool may_share(const struct db_pending *query, const struct db_pending *next)
+{
+    const struct db_statement *statement = query->calls[0].statement;
+
+    return statement->kind == DB_GATHERED_READ && next && next->calls[0].statement == statement &&
+           !query->own_sync && !next->own_sync;
+}
+
+/* The first that waits, and with it those behind it that can share its execution: `room` is how
+ * many. Returns how many it were; 0: the connection is broken. */
+static size_t send_next(struct db_conn *conn, struct db_pending **last, size_t room)
 {
     struct db_pending *query = conn->waiting;
 
     if (query->own_sync && !end_group(conn, *last))
-        return false;
-    DL_DELETE(conn->waiting, query);
-    DL_APPEND(conn->flight, query);
+        return 0;
+    move_to_flight(conn, query);
+    while (query->n_shared < room && may_share(query, conn->waiting)) {
+        move_to_flight(conn, conn->waiting);
+        query->n_shared++;
+    }
     *last = query;
-    return send_query(conn, query) && (!query->own_sync || end_group(conn, query));
+    if (!send_query(conn, query) || (query->own_sync && !end_group(conn, query)))
+        return 0;
+    return query->n_shared;
 }
 
 static void expect_head(struct db_conn *conn)
@@ -153,10 +200,7 @@ static void script_step(struct db_conn *conn);
 
 static void send_script(struct db_conn *conn)
 {
-    struct db_pending *query = conn->waiting;
-
-    DL_DELETE(conn->waiting, query);
-    DL_APPEND(conn->flight, query);
+    move_to_flight(conn, conn->waiting);
     conn->expect = DB_EXPECT_SCRIPT;
     conn->stage = 0;
     if (PQexitPipelineMode(conn->pg))
@@ -167,15 +211,13 @@ static void send_script(struct db_conn *conn)
 
 static void send_batch(struct db_conn *conn)
 {
+    size_t room = conn->options.max_batch, n = 1;
     struct db_pending *last = NULL;
-    bool sent = true;
+    bool sent;
 
-    for (size_t n = 0; sent && conn->waiting && n < conn->options.max_batch; n++) {
-        if (conn->waiting->script)
-            break;
-        sent = send_next(conn, &last);
-    }
-    sent = sent && end_group(conn, last);
+    for (; n > 0 && room > 0 && conn->waiting && !conn->waiting->script; room -= n)
+        n = send_next(conn, &last, room);
+    sent = n > 0 && end_group(conn, last);
     expect_head(conn);
     if (!sent)
         db_conn_lost(conn, PQerrorMessage(conn->pg));
@@ -221,33 +263,68 @@ static void batch_over(struct db_conn *conn)
 
 static void send_again(struct db_conn *conn, struct db_pending *query)
 {
+    query->aborted = true;
     query->own_sync = true;
     query->ends_group = false;
     DL_APPEND(conn->again, query);
 }
 
-/* The head has all of its results. */
+/* An execution that was shared has failed, or one before this: who did it shows when each goes
+ * alone. */
+static bool is_worth_repeating(const struct db_conn *conn, const struct db_pending *head)
+{
+    if (head->n_shared > 1)
+        return conn->failure || conn->head_aborted;
+    return conn->head_aborted && !conn->failure && !head->aborted && !head->write;
+}
+
+static bool is_gathered(const struct db_pending *query)
+{
+    return !query->script && query->calls[0].statement->kind == DB_GATHERED_READ;
+}
+
+/* Rows count only without a failure; and a gathered statement that does not give one for each who
+ * asked is a mistake of ours. */
+static void check_rows(struct db_conn *conn, const struct db_pending *head)
+{
+    if (!conn->failure && (!is_gathered(head) || PQntuples(conn->rows) == head->n_shared))
+        return;
+    PQclear(conn->rows);
+    conn->rows = NULL;
+}
+
+static void hand_over(struct db_conn *conn, struct db_pending *query, int index, int n)
+{
+    query->rows = conn->rows;
+    query->failure = conn->failure;
+    query->only = is_gathered(query) ? index + 1 : 0;
+    query->shares_rows = index + 1 < n;
+    DL_APPEND(conn->settled, query);
+}
+
+/* The head has all of its results, and so have those that share its execution. */
 static void settle(struct db_conn *conn)
 {
-    struct db_pending *query = conn->flight;
-    PGresult *rows = conn->rows, *failure = conn->failure;
-    bool again = conn->head_aborted && !query->aborted && !query->write;
+    struct db_pending *query = conn->flight, *next;
+    bool again = is_worth_repeating(conn, query);
+    int n = query->n_shared;
 
-    conn->rows = NULL;
-    conn->failure = NULL;
-    clear_head(conn);
-    DL_DELETE(conn->flight, query);
-    conn->useful = true;
-    if (!failure && again) {
-        query->aborted = true;
-        send_again(conn, query);
+    check_rows(conn, query);
+    for (int i = 0; i < n; i++, query = next) {
+        next = query->next;
+        DL_DELETE(conn->flight, query);
+        if (again)
+            send_again(conn, query);
+        else
+            hand_over(conn, query, i, n);
     }
+    if (!again)
+        conn->rows = conn->failure = NULL;
+    clear_head(conn);
+    conn->useful = true;
     expect_head(conn);
     if (conn->expect == DB_EXPECT_NOTHING)
         batch_over(conn);
-    if (!failure && again)
-        return;
-    db_query_settled(conn, query, rows, failure);
 }
 
 /* Takes the result. Of good ones the last counts, of bad ones the first. */

@@ -424,6 +424,7 @@ enum base_err db_conn_open(struct event_base *base, const struct db_options *opt
     conn->options.conninfo = conn->options.application_name = NULL; /* the caller's */
     if (conn->options.max_batch == 0)
         conn->options.max_batch = 64;
+    base_buf_init(&conn->array, DB_ARRAY_HEAD + conn->options.max_batch * DB_INLINE_PARAMS);
     event_assign(&conn->io, base, -1, 0, on_io, conn);
     event_assign(&conn->output, base, -1, 0, on_output, conn);
     event_assign(&conn->timer, base, -1, 0, on_timer, conn);
@@ -479,7 +480,7 @@ void db_conn_listen(struct db_conn *conn, const char *name)
     assert(strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(name) &&
            strlen(name) < 64);
     snprintf(channel->sql, sizeof channel->sql, "LISTEN %s", name);
-    channel->listen = (struct db_statement){"", channel->sql, false};
+    channel->listen = (struct db_statement){"", channel->sql, DB_READ};
     LL_APPEND(conn->channels, channel);
     if (conn->phase == DB_PHASE_SETUP || conn->phase == DB_PHASE_READY)
         db_query_listen(conn, channel); /* otherwise the set-up to come has it */

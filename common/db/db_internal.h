@@ -13,9 +13,11 @@
 #define DB_EPOCH_US      (INT64_C(946684800) * 1000000) /* PostgreSQL's 2000-01-01 after 1970 */
 #define DB_MAX_CALLS     4
 #define DB_INLINE_PARAMS 512 /* a look-up needs 40 bytes, an audited change less than this */
+#define DB_ARRAY_HEAD    20  /* of a text[], before its elements */
 
 struct db_result {
     PGresult *pg;
+    int only; /* this row is all there is of it, counted from 1; 0: every row */
 };
 
 /* A query from db_query() to its answer. */
@@ -31,13 +33,16 @@ struct db_pending {
     bool ends_group;       /* a Sync has been sent after it */
     bool retried;          /* sent on a connection that was lost */
     bool aborted;          /* sent behind one that failed */
+    uint16_t n_shared;     /* sent: so many, from this one on, are answered by its execution */
     uint8_t n_calls;
     struct {
         const struct db_statement *statement;
         uint8_t n_params;
         bool parsed; /* a Parse was sent before it */
     } calls[DB_MAX_CALLS];
-    PGresult *rows, *failure; /* once settled: the answer */
+    PGresult *rows, *failure; /* once settled: the answer … */
+    int only;                 /* … as in db_result … */
+    bool shares_rows;         /* … and another one, answered later, has the same rows */
     size_t used;
     char *params; /* of all calls: length as int32_t (-1: NULL) and bytes; inline_params or heap */
     char inline_params[DB_INLINE_PARAMS];
@@ -97,7 +102,7 @@ struct db_conn {
     struct db_pending *waiting;
     struct db_pending *flight;  /* sent; answered from the head */
     struct db_pending *again;   /* of the batch in flight, to be sent once more */
-    struct db_pending *settled; /* has its results; answered before this callback returns */
+    struct db_pending *settled; /* have their results; answered before this callback returns */
     struct db_pending *refused; /* answered a turn later */
     struct db_pending *spare;
     size_t n_pending, n_spare;
@@ -110,6 +115,7 @@ struct db_conn {
     struct event gather; /* active at the end of a turn with queries to send */
     struct event later;
     bool gathering;
+    struct base_buf array; /* the parameter of a gathered execution */
     const struct db_statement **prepared;
     size_t n_prepared, cap_prepared;
     int64_t read_us, last_answer_us;
@@ -139,10 +145,7 @@ const char *db_batch_field(const PGresult *result, int code);
 
 /* db_query.c */
 void db_query_init(struct db_conn *conn);
-/* Out of the lists, with all of its results: to be answered by db_query_answer_settled(), which
- * frees those. */
-void db_query_settled(struct db_conn *conn, struct db_pending *query, PGresult *rows,
-                      PGresult *failure);
+/* Answers those that have their results, and frees these. */
 void db_query_answer_settled(struct db_conn *conn);
 /* Puts those to be sent again before those that wait. */
 void db_query_requeue(struct db_conn *conn);

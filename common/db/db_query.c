@@ -27,6 +27,8 @@
  * be stopped. */
 #define MAX_CLOSING_ROUNDS 100
 
+#define TEXT_OID 25
+
 static const struct timeval at_once = {0, 0};
 
 /* ---- Parameters ---- */
@@ -82,6 +84,32 @@ struct db_param db_time(int64_t wall_us)
     if (wall_us <= INT64_MIN + DB_EPOCH_US)
         return db_int8(INT64_MIN);
     return db_int8(wall_us - DB_EPOCH_US);
+}
+
+static void put_int4(struct base_buf *out, size_t value)
+{
+    uint32_t wire = htonl((uint32_t)value);
+
+    base_buf_put(out, &wire, sizeof wire);
+}
+
+/* As array_recv() reads it: how many dimensions, "has NULLs", the type of the elements; size and
+ * lower bound of the one dimension; then each element after its length. */
+void db_array_begin(struct base_buf *out, size_t n, bool has_null)
+{
+    put_int4(out, n > 0 ? 1 : 0);
+    put_int4(out, has_null);
+    put_int4(out, TEXT_OID);
+    if (n > 0) {
+        put_int4(out, n);
+        put_int4(out, 1);
+    }
+}
+
+void db_array_put(struct base_buf *out, struct base_span element)
+{
+    put_int4(out, element.ptr ? element.len : UINT32_MAX);
+    base_buf_put_span(out, element);
 }
 
 /* Lengths and bytes one after the other; see struct db_pending. */
@@ -141,10 +169,12 @@ static void pending_free(struct db_conn *conn, struct db_pending *query)
 static void add_call(struct db_pending *query, const struct db_call *call)
 {
     assert(call->n_params <= DB_MAX_PARAMS && query->n_calls < DB_MAX_CALLS);
+    assert(call->statement->kind != DB_GATHERED_READ ||
+           (call->n_params == 1 && query->params == query->inline_params));
     query->calls[query->n_calls].statement = call->statement;
     query->calls[query->n_calls].n_params = (uint8_t)call->n_params;
     query->n_calls++;
-    query->write |= call->statement->write;
+    query->write |= call->statement->kind == DB_WRITE;
     for (size_t i = 0; i < call->n_params; i++)
         pack(query, &call->params[i]);
 }
@@ -256,18 +286,20 @@ static void answer_err(struct db_conn *conn, struct db_pending *query, enum base
     answer(conn, query, &said);
 }
 
-static void answer_rows(struct db_conn *conn, struct db_pending *query, PGresult *rows)
+static void answer_rows(struct db_conn *conn, struct db_pending *query)
 {
-    struct db_result result = {rows};
+    struct db_result result = {query->rows, query->only};
     struct db_answer said = {
         .err = BASE_OK, .result = &result, .sqlstate = "00000", .constraint = "", .message = ""};
+    PGresult *last = query->shares_rows ? NULL : query->rows;
 
     answer(conn, query, &said);
-    PQclear(rows);
+    PQclear(last);
 }
 
-static void answer_failure(struct db_conn *conn, struct db_pending *query, PGresult *failure)
+static void answer_failure(struct db_conn *conn, struct db_pending *query)
 {
+    PGresult *failure = query->failure;
     struct db_answer said = {.constraint = db_batch_field(failure, PG_DIAG_CONSTRAINT_NAME),
                              .message = db_batch_field(failure, PG_DIAG_MESSAGE_PRIMARY)};
 
@@ -277,25 +309,14 @@ static void answer_failure(struct db_conn *conn, struct db_pending *query, PGres
     PQclear(failure);
 }
 
-void db_query_settled(struct db_conn *conn, struct db_pending *query, PGresult *rows,
-                      PGresult *failure)
-{
-    query->rows = rows;
-    query->failure = failure;
-    DL_APPEND(conn->settled, query);
-}
-
 static void answer_settled(struct db_conn *conn, struct db_pending *query)
 {
-    PGresult *rows = query->rows, *failure = query->failure;
-
     conn->n_pending--;
-    if (failure) {
-        PQclear(rows);
-        answer_failure(conn, query, failure);
-    } else if (rows) {
+    if (query->failure) {
+        answer_failure(conn, query);
+    } else if (query->rows) {
         conn->last_answer_us = conn->read_us;
-        answer_rows(conn, query, rows);
+        answer_rows(conn, query);
     } else {
         answer_err(conn, query, BASE_INTERNAL); /* aborted, with no failure before it */
     }
@@ -487,5 +508,6 @@ void db_query_close(struct db_conn *conn)
         on_later(-1, 0, conn);
     free_list(conn->refused);
     free_list(conn->spare);
+    base_buf_clear(&conn->array);
     base_free(&conn->prepared);
 }

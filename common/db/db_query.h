@@ -9,11 +9,21 @@
 
 #define DB_MAX_PARAMS 20
 
+enum db_kind {
+    DB_READ,
+    DB_WRITE, /* has effects: never sent twice, and a Sync of its own */
+    /* A read that many ask at once. Its one parameter, a text of at most 500 bytes, travels with
+     * those of the others that wait as one text[], and the SQL gives exactly one row for each
+     * element, in their order: one execution answers them all. Each query gets its own row, as if
+     * it had been alone. */
+    DB_GATHERED_READ,
+};
+
 /* A statement: static, and prepared under its name on first use on each connection. */
 struct db_statement {
     const char *name; /* unique in the program: "key_lookup" */
     const char *sql;
-    bool write; /* has effects: never sent twice, and a Sync of its own */
+    enum db_kind kind;
 };
 
 /* A parameter; NULL ptr: SQL NULL. Types are inferred by PostgreSQL, so SQL casts where it matters.
@@ -34,6 +44,9 @@ struct db_param db_time(int64_t wall_us); /* timestamptz */
 struct db_param db_null(void);
 /* For NULL pointers: empty ptr means SQL NULL. */
 struct db_param db_text_or_null(struct base_span text);
+/* A text[] of `n` elements: begun, then each put (ptr NULL: SQL NULL), then db_bytes() of `out`. */
+void db_array_begin(struct base_buf *out, size_t n, bool has_null);
+void db_array_put(struct base_buf *out, struct base_span element);
 
 /* The answer. err BASE_OK: `result` has rows (or the count of rows written). BASE_CONFLICT: a
  * unique, foreign-key, check or exclusion constraint said no, and `sqlstate` and `constraint` tell

@@ -20,7 +20,13 @@ static uint64_t big_endian(const char *bytes, size_t len)
 
 int db_result_rows(const struct db_result *result)
 {
-    return PQntuples(result->pg);
+    return result->only ? 1 : PQntuples(result->pg);
+}
+
+/* Where the row is in a result that many share. */
+static int place(const struct db_result *result, int row)
+{
+    return result->only ? result->only - 1 : row;
 }
 
 int64_t db_result_affected(const struct db_result *result)
@@ -32,7 +38,7 @@ int64_t db_result_affected(const struct db_result *result)
 static bool exists(const struct db_result *result, int row, int column)
 {
     bool ok =
-        row >= 0 && row < PQntuples(result->pg) && column >= 0 && column < PQnfields(result->pg);
+        row >= 0 && row < db_result_rows(result) && column >= 0 && column < PQnfields(result->pg);
 
     assert(ok);
     return ok;
@@ -40,13 +46,14 @@ static bool exists(const struct db_result *result, int row, int column)
 
 bool db_row_is_null(const struct db_result *result, int row, int column)
 {
-    return !exists(result, row, column) || PQgetisnull(result->pg, row, column);
+    return !exists(result, row, column) || PQgetisnull(result->pg, place(result, row), column);
 }
 
 struct base_span db_row_text(const struct db_result *result, int row, int column)
 {
     if (db_row_is_null(result, row, column))
         return base_span_of(NULL, 0);
+    row = place(result, row);
     return base_span_of(PQgetvalue(result->pg, row, column),
                         (size_t)PQgetlength(result->pg, row, column));
 }

@@ -209,8 +209,9 @@ static enum base_err open_database(struct worker *worker, const struct worker_op
     struct db_options db = {
         .conninfo = settings->database_url ? settings->database_url : "",
         .application_name = "cardea",
-        /* A small table would be read whole for every token, at the price of all its rows. */
-        .session = "SET enable_seqscan = off",
+        /* A small table would be read whole for every token, at the price of all its rows; and a
+         * plan made for one ID would be made again for every other number of them. */
+        .session = "SET enable_seqscan = off; SET plan_cache_mode = force_generic_plan",
         .query_timeout_us = settings->database_timeout,
         .connect_timeout_us = settings->database_timeout,
         .max_pending = (size_t)settings->max_pending,

@@ -21,14 +21,14 @@ static const struct db_statement list = {
     "SELECT" COLUMNS " FROM ("
     STORE_PAGE("SELECT * FROM audit WHERE tenant_id = $3 AND -id > -$1::bigint ORDER BY -id", "$2")
     ") AS a ORDER BY a.id DESC",
-    false};
+    DB_READ};
 
 static const struct db_statement list_all = {
     "audit_list_all",
     "SELECT" COLUMNS " FROM ("
     STORE_PAGE("SELECT * FROM audit WHERE id < $1::bigint ORDER BY id DESC", "$2")
     ") AS a ORDER BY a.id DESC",
-    false};
+    DB_READ};
 /* clang-format on */
 
 static void read_entry(const struct db_result *result, int row, struct store_audit_row *out)

@@ -4,20 +4,18 @@
 
 #include "base_mem.h"
 
-#include <arpa/inet.h>
 #include <assert.h>
 
-#define TEXT_OID 25
 #define LOCK(name, lock)                                                                           \
     {                                                                                              \
-        name, "SELECT pg_advisory_xact_lock(" lock ")", true                                       \
+        name, "SELECT pg_advisory_xact_lock(" lock ")", DB_WRITE                                   \
     }
 
 const struct db_statement store_lock_rotation = LOCK("lock_rotation", STORE_LOCK_ROTATION);
 const struct db_statement store_lock_scopes = LOCK("lock_scopes", STORE_LOCK_SCOPES);
 static const struct db_statement lock_idempotency = {
     "lock_idempotency",
-    "SELECT pg_advisory_xact_lock(1128354373, hashtext($1::text || ' ' || $2::text))", true};
+    "SELECT pg_advisory_xact_lock(1128354373, hashtext($1::text || ' ' || $2::text))", DB_WRITE};
 
 struct store_call *store_call_new(void *ctx)
 {
@@ -57,13 +55,6 @@ void store_put_text_or_null(struct store_params *params, struct base_span text)
     store_put(params, db_text_or_null(text));
 }
 
-static void put_int(struct base_buf *buf, size_t value)
-{
-    uint32_t net = htonl((uint32_t)value);
-
-    base_buf_put(buf, &net, sizeof net);
-}
-
 static bool has_null(const struct base_span *spans, size_t n)
 {
     for (size_t i = 0; i < n; i++) {
@@ -73,25 +64,15 @@ static bool has_null(const struct base_span *spans, size_t n)
     return false;
 }
 
-/* As array_recv() reads it: dimensions, "has NULLs", element type; length and lower bound of the
- * one dimension; then each element after its length. */
 void store_put_array(struct store_params *params, const struct base_span *spans, size_t n)
 {
     struct base_buf *buf = &params->memory[params->n_memory++];
 
     assert(params->n_memory <= BASE_COUNT(params->memory));
     base_buf_init(buf, 1 << 20);
-    put_int(buf, n > 0 ? 1 : 0);
-    put_int(buf, has_null(spans, n));
-    put_int(buf, TEXT_OID);
-    if (n > 0) {
-        put_int(buf, n);
-        put_int(buf, 1);
-    }
-    for (size_t i = 0; i < n; i++) {
-        put_int(buf, spans[i].ptr ? spans[i].len : UINT32_MAX);
-        base_buf_put_span(buf, spans[i]);
-    }
+    db_array_begin(buf, n, has_null(spans, n));
+    for (size_t i = 0; i < n; i++)
+        db_array_put(buf, spans[i]);
     store_put(params, db_bytes(buf->ptr, buf->len));
 }
 

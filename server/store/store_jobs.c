@@ -10,7 +10,7 @@
 
 /* SQL keeps its own lines. */
 /* clang-format off */
-static const struct db_statement ping = {"ping", "SELECT clock_timestamp()", false};
+static const struct db_statement ping = {"ping", "SELECT clock_timestamp()", DB_READ};
 
 /* A thousand at a time, so that no lock is held for long; SKIP LOCKED, so that instances which do this at
  * the same moment do not wait for each other. That a previous secret is over is no change by an admin: no
@@ -28,7 +28,7 @@ static const struct db_statement expire = {
              " ORDER BY previous_expires_at LIMIT 1000 FOR UPDATE SKIP LOCKED) RETURNING 1)"
     " SELECT 1000 <= greatest((SELECT count(*) FROM old_requests), (SELECT count(*) FROM old_assertions),"
              " (SELECT count(*) FROM old_secrets))",
-    true};
+    DB_WRITE};
 
 /* Each group also sweeps twice as many as it may hold that are over: the table cannot grow beyond what is
  * valid at one time, however rarely store_expire() runs. One whose time is over may be used again. Written in
@@ -45,7 +45,7 @@ static const struct db_statement use_assertions = {
              " ON CONFLICT (digest) DO UPDATE SET expires_at = excluded.expires_at"
              " WHERE seen.expires_at < now() RETURNING digest)"
     " SELECT EXISTS (SELECT FROM changed WHERE changed.digest = given.digest) FROM given ORDER BY place",
-    true};
+    DB_WRITE};
 /* clang-format on */
 
 static void pinged(void *data, const struct db_answer *answer)

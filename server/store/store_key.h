@@ -132,8 +132,8 @@ void store_key_delete(struct db_conn *db, struct base_span tenant, struct base_s
                       int64_t expected_version, const struct store_audit *audit,
                       store_done_fn *done, void *ctx);
 
-/* Last-used times, many keys in one statement; those less than a minute after the stored ones change
- * nothing, and no version grows. At most 1,000 a call. */
+/* Last-used times, many keys in one statement; those less than a minute after the stored ones
+ * change nothing, and no version grows. At most 1,000 a call. */
 struct store_key_use {
     char key_id[32];
     int64_t at_us;

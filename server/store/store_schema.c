@@ -29,7 +29,7 @@ int store_schema_wanted(void)
 /* ---- What is applied ---- */
 
 static const struct db_statement list = {
-    "schema_list", "SELECT version, checksum FROM schema_migration ORDER BY version", false};
+    "schema_list", "SELECT version, checksum FROM schema_migration ORDER BY version", DB_READ};
 
 /* Judges the rows. `*applied` is how many migrations are there; all of them are ours unless it
  * answers BASE_CONFLICT, and `why` (a buffer of WHY_MAX) says what to do. */

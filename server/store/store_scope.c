@@ -24,12 +24,12 @@ static void read_scope(const struct db_result *result, int row, int at, struct s
 static const struct db_statement list = {
     "scope_list",
     "SELECT" COLUMNS " FROM scope s WHERE NOT s.builtin ORDER BY s.name LIMIT 1000",
-    false};
+    DB_READ};
 
 static const struct db_statement get = {
     "scope_get",
     "SELECT" COLUMNS " FROM scope s WHERE s.name = $1 AND NOT s.builtin",
-    false};
+    DB_READ};
 
 /* The catalog's lock comes first, so that the count holds and two who create the same scope do not both
  * report it as created. Columns after the outcome: was it there before, then the scope. */
@@ -43,14 +43,14 @@ static const struct db_statement put = {
     STORE_LOGGED("$4")
     " SELECT" STORE_OUTCOME("true") ", EXISTS (SELECT FROM before)," COLUMNS
     " FROM (SELECT) AS one LEFT JOIN changed s ON true",
-    true};
+    DB_WRITE};
 
 static const struct db_statement delete = {
     "scope_delete",
     "WITH changed AS (DELETE FROM scope WHERE name = $1 AND NOT builtin RETURNING name),"
     STORE_LOGGED("$2")
     " SELECT" STORE_OUTCOME("false"),
-    true};
+    DB_WRITE};
 /* clang-format on */
 
 /* ---- Reading ---- */

@@ -24,7 +24,7 @@ static const struct db_statement list = {
     "SELECT clock_timestamp(), r.generation, k.kid, k.alg, k.public_jwk, k.sealed, k.seal_id, k.state,"
     " k.created_at, k.signs_from, k.activated_at, k.retired_at, k.publish_until"
     " FROM signing_ring r LEFT JOIN signing_key k ON true ORDER BY k.created_at, k.kid",
-    false};
+    DB_READ};
 
 static const struct db_statement first = {
     "signing_key_first",
@@ -32,7 +32,7 @@ static const struct db_statement first = {
     " changed AS (" INSERT_SIGNS " WHERE NOT EXISTS (SELECT FROM signing_key) RETURNING kid),"
     STORE_LOGGED("$6")
     " SELECT" STORE_OUTCOME("true"),
-    true};
+    DB_WRITE};
 
 static const struct db_statement announce = {
     "signing_key_announce",
@@ -45,7 +45,7 @@ static const struct db_statement announce = {
     STORE_LOGGED("$6") ","
     STORE_KEPT("$7", "$8", "$9", "kid")
     " SELECT" STORE_OUTCOME_IDEMPOTENT("$9", "true"),
-    true};
+    DB_WRITE};
 
 /* `changed` reads `retired`, so that the old key has left the unique index before the new one enters it.
  * The ring's longest_ttl knows of every API key that ever was. */
@@ -62,7 +62,7 @@ static const struct db_statement activate = {
              " WHERE k.kid = due.kid AND (SELECT count(*) FROM retired) >= 0 RETURNING k.kid),"
     STORE_LOGGED("$4")
     " SELECT" STORE_OUTCOME("true"),
-    true};
+    DB_WRITE};
 
 /* `changed` reads `removed` for the same reason. */
 static const struct db_statement replace_all = {
@@ -74,7 +74,7 @@ static const struct db_statement replace_all = {
     STORE_LOGGED("$6") ","
     STORE_KEPT("$7", "$8", "$9", "kid")
     " SELECT" STORE_OUTCOME_IDEMPOTENT("$9", "true"),
-    true};
+    DB_WRITE};
 
 /* Nothing to delete is as good as done. */
 static const struct db_statement expire = {
@@ -82,7 +82,7 @@ static const struct db_statement expire = {
     "WITH changed AS (DELETE FROM signing_key"
              " WHERE state = 'retired' AND publish_until < clock_timestamp() RETURNING kid)"
     " SELECT NULL::text, NULL::boolean, true, (SELECT count(*) FROM changed) >= 0",
-    true};
+    DB_WRITE};
 
 static const struct db_statement reseal = {
     "signing_key_reseal",
@@ -90,7 +90,7 @@ static const struct db_statement reseal = {
              " WHERE kid = $1 AND seal_id = $2::bytea RETURNING kid),"
     STORE_LOGGED("$5")
     " SELECT" STORE_OUTCOME("EXISTS (SELECT FROM signing_key WHERE kid = $1)"),
-    true};
+    DB_WRITE};
 
 static const struct db_statement seal_uses = {
     "seal_uses",
@@ -101,7 +101,7 @@ static const struct db_statement seal_uses = {
     " UNION ALL SELECT previous_seal, 0, count(*) FROM api_key"
              " WHERE previous_expires_at > now() AND expires_at > now() AND seq > 0 GROUP BY 1"
     ") AS uses GROUP BY seal ORDER BY seal",
-    false};
+    DB_READ};
 /* clang-format on */
 
 /* ---- Reading ---- */

@@ -31,7 +31,7 @@ static void read_tenant(const struct db_result *result, int row, int at, struct 
 static const struct db_statement get = {
     "tenant_get",
     "SELECT" COLUMNS " FROM tenant t WHERE t.id = $1 AND t.seq > 0",
-    false};
+    DB_READ};
 
 /* The filter keeps the planner on the index, as in store_key.c. */
 static const struct db_statement list = {
@@ -43,7 +43,7 @@ static const struct db_statement list = {
                           " OR strpos(id, (SELECT lower($2))) > 0 END"
                " ORDER BY seq DESC", "$3")
     ") AS t ORDER BY t.seq DESC",
-    false};
+    DB_READ};
 
 static const struct db_statement create = {
     "tenant_create",
@@ -53,7 +53,7 @@ static const struct db_statement create = {
     STORE_LOGGED("$4") ","
     STORE_KEPT("$5", "$6", "$7", "id")
     " SELECT" STORE_OUTCOME_IDEMPOTENT("$7", "false") "," COLUMNS FROM_CHANGED,
-    true};
+    DB_WRITE};
 
 static const struct db_statement update = {
     "tenant_update",
@@ -61,14 +61,14 @@ static const struct db_statement update = {
              " updated_at = now() WHERE " THIS_TENANT " AND version = $2::bigint RETURNING *),"
     STORE_LOGGED("$5")
     " SELECT" STORE_OUTCOME("EXISTS (SELECT FROM tenant WHERE " THIS_TENANT ")") "," COLUMNS FROM_CHANGED,
-    true};
+    DB_WRITE};
 
 static const struct db_statement delete = {
     "tenant_delete",
     "WITH changed AS (DELETE FROM tenant WHERE " THIS_TENANT " AND version = $2::bigint RETURNING id),"
     STORE_LOGGED("$3")
     " SELECT" STORE_OUTCOME("EXISTS (SELECT FROM tenant WHERE " THIS_TENANT ")"),
-    true};
+    DB_WRITE};
 /* clang-format on */
 
 /* ---- Reading ---- */

@@ -25,8 +25,8 @@ static struct db_fixture f;
 static char *database;
 static char text[512]; /* a connection string in the making */
 
-static const struct db_statement one = {"one", "SELECT 1", false};
-static const struct db_statement tick = {"tick", "UPDATE ticks SET n = n + 1", true};
+static const struct db_statement one = {"one", "SELECT 1", DB_READ};
+static const struct db_statement tick = {"tick", "UPDATE ticks SET n = n + 1", DB_WRITE};
 
 static int setup(void **state BASE_UNUSED)
 {
@@ -129,7 +129,7 @@ static void connects(void **state BASE_UNUSED)
     static const struct db_statement session = {
         "session",
         "SELECT current_setting('application_name') || ' ' || current_setting('client_encoding')",
-        false};
+        DB_READ};
     struct db_seen seen;
 
     db_fixture_open(&f);

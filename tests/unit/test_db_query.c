@@ -22,15 +22,15 @@
 static struct db_fixture f;
 static char *database;
 
-static const struct db_statement one = {"one", "SELECT 1", false};
-static const struct db_statement two = {"two", "SELECT 2", false};
-static const struct db_statement broken = {"broken", "SELECT 1 / 0", false};
-static const struct db_statement nap = {"nap", "SELECT pg_sleep(30)::text", false};
-static const struct db_statement pid = {"pid", "SELECT pg_backend_pid()", false};
-static const struct db_statement insert = {"insert", "INSERT INTO t (id) VALUES (1)", true};
+static const struct db_statement one = {"one", "SELECT 1", DB_READ};
+static const struct db_statement two = {"two", "SELECT 2", DB_READ};
+static const struct db_statement broken = {"broken", "SELECT 1 / 0", DB_READ};
+static const struct db_statement nap = {"nap", "SELECT pg_sleep(30)::text", DB_READ};
+static const struct db_statement pid = {"pid", "SELECT pg_backend_pid()", DB_READ};
+static const struct db_statement insert = {"insert", "INSERT INTO t (id) VALUES (1)", DB_WRITE};
 static const struct db_statement insert_bad = {"insert_bad", "INSERT INTO t (id) VALUES (-1)",
-                                               true};
-static const struct db_statement count = {"count", "SELECT count(*) FROM t", false};
+                                               DB_WRITE};
+static const struct db_statement count = {"count", "SELECT count(*) FROM t", DB_READ};
 
 static int setup(void **state BASE_UNUSED)
 {
@@ -123,7 +123,7 @@ static void values_go_and_come_back(void **state BASE_UNUSED)
         "all",
         "SELECT $1::int8, $2::int4, $3::bool, $4::bool, $5::timestamptz, $6::timestamptz,"
         " $7::timestamptz, $8::text, $9::bytea, $10::text, $11::text, ARRAY['a', NULL, '']",
-        false};
+        DB_READ};
     const struct db_param params[] = {
         db_int8(INT64_MIN + 7),
         db_int4(-5),
@@ -155,7 +155,7 @@ static void values_go_and_come_back(void **state BASE_UNUSED)
 static void large_parameters(void **state BASE_UNUSED)
 {
     static const struct db_statement length = {"length", "SELECT octet_length($1::bytea)::int8",
-                                               false};
+                                               DB_READ};
     static const size_t sizes[] = {0, 1, 507, 508, 509, 65536, 20000000};
     struct db_seen seen[BASE_COUNT(sizes)] = {0};
     char *bytes = base_calloc(1, 20000000);
@@ -183,7 +183,7 @@ static void the_most_parameters(void **state BASE_UNUSED)
         "sum",
         "SELECT $1::int8 + $2 + $3 + $4 + $5 + $6 + $7 + $8 + $9 + $10 + $11 + $12 + $13 + $14 +"
         " $15 + $16 + $17 + $18 + $19 + $20",
-        false};
+        DB_READ};
     struct db_param params[DB_MAX_PARAMS];
     struct db_seen seen = {0};
 
@@ -262,7 +262,7 @@ static void a_failed_read_does_not_harm_its_neighbours(void **state BASE_UNUSED)
 
 static void a_statement_that_cannot_be_prepared(void **state BASE_UNUSED)
 {
-    static const struct db_statement missing = {"missing", "SELECT n FROM not_yet", false};
+    static const struct db_statement missing = {"missing", "SELECT n FROM not_yet", DB_READ};
     struct db_seen seen[6];
 
     ready();
@@ -315,6 +315,156 @@ static void writes_stand_alone(void **state BASE_UNUSED)
     assert_int_equal(rows_in_t(), 1);
 }
 
+/* ---- Gathered reads ---- */
+
+/* Each row says what was asked, and how many were asked together: 1000 × the one + the other. */
+#define TOGETHER(value)                                                                            \
+    "SELECT (" value ") * 1000 + count(*) OVER () FROM unnest($1::text[]) WITH ORDINALITY"         \
+    " AS asked (key, n) ORDER BY n"
+static const struct db_statement together = {"together", TOGETHER("key::int8"), DB_GATHERED_READ};
+static const struct db_statement divided = {"divided", TOGETHER("60 / key::int8"),
+                                            DB_GATHERED_READ};
+
+static void ask_key(const struct db_statement *statement, const char *key, struct db_seen *seen)
+{
+    struct db_param param = db_text(base_span_str(key));
+
+    *seen = (struct db_seen){0};
+    db_query(f.conn, statement, &param, 1, db_seen_answer, seen);
+}
+
+static void ask_number(const struct db_statement *statement, int number, struct db_seen *seen)
+{
+    char key[16];
+
+    snprintf(key, sizeof key, "%d", number);
+    ask_key(statement, key, seen);
+}
+
+static void gathered_reads_share_an_execution(void **state BASE_UNUSED)
+{
+    static const int batches[] = {64, 64, 2}; /* the default of max_batch */
+    struct db_seen seen[130];
+    int i = 0;
+
+    ready();
+    for (i = 0; i < 130; i++)
+        ask_number(&together, i, &seen[i]);
+    DB_UNTIL(&f, db_conn_pending(f.conn) == 0);
+    for (i = 0; i < 130; i++) {
+        answered(&seen[i], BASE_OK);
+        assert_int_equal(seen[i].order, i + 1);
+        assert_int_equal(seen[i].rows, 1);
+        assert_int_equal(seen[i].number, i * 1000 + batches[i / 64]);
+    }
+}
+
+/* Only what stands together: the order of the answers is that of the questions. */
+static void gathered_reads_among_others(void **state BASE_UNUSED)
+{
+    static const struct db_statement other = {"other", TOGETHER("key::int8 + 1"), DB_GATHERED_READ};
+    static const int shared[] = {2, 2, 0, 1, 0, 3, 3, 3, 1};
+    struct db_seen seen[9];
+
+    ready();
+    for (int i = 0; i < 9; i++) {
+        if (i == 2)
+            db_ask(&f, &one, &seen[i]);
+        else if (i == 4)
+            db_ask(&f, &insert, &seen[i]);
+        else
+            ask_number(i == 8 ? &other : &together, i, &seen[i]);
+    }
+    DB_UNTIL(&f, db_conn_pending(f.conn) == 0);
+    for (int i = 0; i < 9; i++) {
+        answered(&seen[i], BASE_OK);
+        assert_int_equal(seen[i].order, i + 1);
+        if (shared[i])
+            assert_int_equal(seen[i].number, (i == 8 ? 9 : i) * 1000 + shared[i]);
+    }
+}
+
+static void a_failed_gathered_read_is_told_to_who_caused_it(void **state BASE_UNUSED)
+{
+    struct db_seen seen[20];
+
+    ready();
+    for (int i = 0; i < 20; i++)
+        ask_number(&divided, i % 10, &seen[i]);
+    DB_UNTIL(&f, db_conn_pending(f.conn) == 0);
+    for (int i = 0; i < 20; i++) {
+        answered(&seen[i], i % 10 ? BASE_OK : BASE_INVALID);
+        if (i % 10)
+            assert_int_equal(seen[i].number, 60 / (i % 10) * 1000 + 1);
+        else
+            assert_string_equal(seen[i].sqlstate, "22012");
+    }
+    assert_int_equal(f.downs, 0);
+    ask_number(&divided, 6, &seen[0]);
+    ask_number(&divided, 5, &seen[1]);
+    DB_UNTIL(&f, seen[1].count);
+    assert_int_equal(seen[0].number, 10002);
+}
+
+/* Behind a read of another kind that failed, and with none of them prepared yet. */
+static void gathered_reads_behind_a_failure(void **state BASE_UNUSED)
+{
+    struct db_seen seen[4];
+
+    ready();
+    db_ask(&f, &broken, &seen[0]);
+    for (int i = 1; i < 4; i++)
+        ask_number(&together, i, &seen[i]);
+    DB_UNTIL(&f, db_conn_pending(f.conn) == 0);
+    answered(&seen[0], BASE_INVALID);
+    for (int i = 1; i < 4; i++) {
+        answered(&seen[i], BASE_OK);
+        assert_int_equal(seen[i].number, i * 1000 + 1);
+    }
+}
+
+/* A mistake of ours in the SQL must not give one the row of another. */
+static void gathered_reads_with_a_row_too_few_or_too_many(void **state BASE_UNUSED)
+{
+    static const struct db_statement few = {
+        "few", "SELECT key FROM unnest($1::text[]) AS asked (key) WHERE key <> '2'",
+        DB_GATHERED_READ};
+    static const struct db_statement many = {
+        "many", "SELECT key FROM unnest($1::text[] || '2'::text) AS asked (key)", DB_GATHERED_READ};
+    struct db_seen seen[8];
+
+    ready();
+    for (int i = 0; i < 8; i++)
+        ask_number(i < 4 ? &few : &many, i % 4, &seen[i]);
+    DB_UNTIL(&f, db_conn_pending(f.conn) == 0);
+    for (int i = 0; i < 8; i++)
+        answered(&seen[i], BASE_INTERNAL);
+    ask_number(&few, 2, &seen[0]);
+    DB_UNTIL(&f, seen[0].count);
+    answered(&seen[0], BASE_INTERNAL);
+    assert_int_equal(f.downs, 0);
+}
+
+static void gathered_reads_with_the_longest_keys(void **state BASE_UNUSED)
+{
+    static const struct db_statement length = {
+        "key_length",
+        "SELECT length(key) FROM unnest($1::text[]) WITH ORDINALITY AS asked (key, n) ORDER BY n",
+        DB_GATHERED_READ};
+    struct db_seen seen[64];
+    char key[501];
+
+    memset(key, 'k', sizeof key);
+    key[500] = '\0';
+    for (int i = 0; i < 64; i++)
+        ask_key(&length, key + i * 500 / 63, &seen[i]);
+    DB_UNTIL(&f, db_conn_pending(f.conn) == 0);
+    for (int i = 0; i < 64; i++) {
+        answered(&seen[i], BASE_OK);
+        assert_int_equal(seen[i].number, 500 - i * 500 / 63);
+    }
+}
+
 static void errors_get_their_class(void **state BASE_UNUSED)
 {
     static const struct {
@@ -322,21 +472,36 @@ static void errors_get_their_class(void **state BASE_UNUSED)
         enum base_err err;
         const char *sqlstate, *constraint;
     } cases[] = {
-        {{"c0", "INSERT INTO child VALUES (9)", true}, BASE_CONFLICT, "23503", "child_id_fkey"},
-        {{"c1", "INSERT INTO t VALUES (NULL)", true}, BASE_CONFLICT, "23502", ""},
-        {{"c2", "SELECT 'x'::text::int", false}, BASE_INVALID, "22P02", ""},
-        {{"c3", "SELECT * FROM pg_read_file('/etc/hostname' || random())", false},
+        {{"c0", "INSERT INTO child VALUES (9)", DB_WRITE}, BASE_CONFLICT, "23503", "child_id_fkey"},
+        {{"c1", "INSERT INTO t VALUES (NULL)", DB_WRITE}, BASE_CONFLICT, "23502", ""},
+        {{"c2", "SELECT 'x'::text::int", DB_READ}, BASE_INVALID, "22P02", ""},
+        {{"c3", "SELECT * FROM pg_read_file('/etc/hostname' || random())", DB_READ},
          BASE_UNAVAILABLE,
          "58P01",
          ""},
-        {{"c4", "SELECT nonsense", false}, BASE_INTERNAL, "42703", ""},
-        {{"c5", "DO $$ BEGIN RAISE SQLSTATE '40001'; END $$", true}, BASE_CONFLICT, "40001", ""},
-        {{"c6", "DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$", true}, BASE_CONFLICT, "40P01", ""},
-        {{"c7", "DO $$ BEGIN RAISE SQLSTATE '42501'; END $$", true}, BASE_DENIED, "42501", ""},
-        {{"c8", "DO $$ BEGIN RAISE SQLSTATE '53100'; END $$", true}, BASE_UNAVAILABLE, "53100", ""},
-        {{"c9", "DO $$ BEGIN RAISE SQLSTATE '57014'; END $$", true}, BASE_TIMEOUT, "57014", ""},
-        {{"c10", "DO $$ BEGIN RAISE SQLSTATE '55P03'; END $$", true}, BASE_TIMEOUT, "55P03", ""},
-        {{"c11", "DO $$ BEGIN RAISE SQLSTATE 'XX000'; END $$", true}, BASE_INTERNAL, "XX000", ""},
+        {{"c4", "SELECT nonsense", DB_READ}, BASE_INTERNAL, "42703", ""},
+        {{"c5", "DO $$ BEGIN RAISE SQLSTATE '40001'; END $$", DB_WRITE},
+         BASE_CONFLICT,
+         "40001",
+         ""},
+        {{"c6", "DO $$ BEGIN RAISE SQLSTATE '40P01'; END $$", DB_WRITE},
+         BASE_CONFLICT,
+         "40P01",
+         ""},
+        {{"c7", "DO $$ BEGIN RAISE SQLSTATE '42501'; END $$", DB_WRITE}, BASE_DENIED, "42501", ""},
+        {{"c8", "DO $$ BEGIN RAISE SQLSTATE '53100'; END $$", DB_WRITE},
+         BASE_UNAVAILABLE,
+         "53100",
+         ""},
+        {{"c9", "DO $$ BEGIN RAISE SQLSTATE '57014'; END $$", DB_WRITE}, BASE_TIMEOUT, "57014", ""},
+        {{"c10", "DO $$ BEGIN RAISE SQLSTATE '55P03'; END $$", DB_WRITE},
+         BASE_TIMEOUT,
+         "55P03",
+         ""},
+        {{"c11", "DO $$ BEGIN RAISE SQLSTATE 'XX000'; END $$", DB_WRITE},
+         BASE_INTERNAL,
+         "XX000",
+         ""},
     };
     struct db_seen seen;
 
@@ -366,7 +531,7 @@ static void another_role(void **state BASE_UNUSED)
 static void a_commit_that_fails(void **state BASE_UNUSED)
 {
     static const struct db_statement twice = {
-        "twice", "INSERT INTO t (id, name) VALUES (1, 'a'), (2, 'a')", true};
+        "twice", "INSERT INTO t (id, name) VALUES (1, 'a'), (2, 'a')", DB_WRITE};
     struct db_seen seen[3];
 
     ready();
@@ -384,7 +549,7 @@ static void a_commit_that_fails(void **state BASE_UNUSED)
 static void several_as_one(void **state BASE_UNUSED)
 {
     static const struct db_statement insert_id = {
-        "insert_id", "INSERT INTO t (id) VALUES ($1::int) RETURNING id", true};
+        "insert_id", "INSERT INTO t (id) VALUES ($1::int) RETURNING id", DB_WRITE};
     struct db_param params[] = {db_int4(1), db_int4(2), db_int4(3)};
     struct db_call good[] = {
         {&insert_id, &params[0], 1}, {&count, NULL, 0}, {&insert_id, &params[1], 1}};
@@ -477,7 +642,8 @@ static void neighbours_of_a_late_answer(void **state BASE_UNUSED)
 /* One that waits for the end of its batch to be sent again, and the batch hangs. */
 static void a_deadline_between_two_batches(void **state BASE_UNUSED)
 {
-    static const struct db_statement nap_write = {"nap_write", "SELECT pg_sleep(30)::text", true};
+    static const struct db_statement nap_write = {"nap_write", "SELECT pg_sleep(30)::text",
+                                                  DB_WRITE};
     struct db_seen seen[3];
     int64_t start = base_clock_mono_us();
 
@@ -497,7 +663,7 @@ static void a_deadline_between_two_batches(void **state BASE_UNUSED)
 static void the_server_gives_up_too(void **state BASE_UNUSED)
 {
     static const struct db_statement limit = {
-        "limit", "SELECT setting::int8 FROM pg_settings WHERE name = 'statement_timeout'", false};
+        "limit", "SELECT setting::int8 FROM pg_settings WHERE name = 'statement_timeout'", DB_READ};
     struct db_seen seen;
 
     db_ask_now(&f, &limit, &seen);
@@ -585,11 +751,34 @@ static void the_connection_breaks(void **state BASE_UNUSED)
     close_through(&t);
 }
 
+/* Together on the first connection, and again on the second. */
+static void the_connection_breaks_under_gathered_reads(void **state BASE_UNUSED)
+{
+    struct through t;
+    struct db_seen seen[5];
+
+    open_through(&t);
+    db_proxy_hold(t.proxy, true);
+    for (int i = 0; i < 4; i++)
+        ask_number(&together, i, &seen[i]);
+    db_pass(&f, 50 * BASE_US_PER_MS);
+    ask_number(&together, 4, &seen[4]); /* not sent: a batch is in flight */
+    db_proxy_hold(t.proxy, false);
+    db_proxy_cut(t.proxy);
+    DB_UNTIL(&f, db_conn_pending(f.conn) == 0);
+    for (int i = 0; i < 5; i++) {
+        answered(&seen[i], BASE_OK);
+        assert_int_equal(seen[i].number, i * 1000 + 5);
+    }
+    assert_int_equal(f.downs, 1);
+    close_through(&t);
+}
+
 /* A read that broke two connections is not given a third. */
 static void the_connection_breaks_twice(void **state BASE_UNUSED)
 {
     static const struct db_statement suicide = {
-        "suicide", "SELECT pg_terminate_backend(pg_backend_pid())", false};
+        "suicide", "SELECT pg_terminate_backend(pg_backend_pid())", DB_READ};
     struct db_seen seen[2];
 
     db_ask_now(&f, &one, &seen[0]);
@@ -649,7 +838,7 @@ static void killed_unnoticed(void **state BASE_UNUSED)
 static void a_write_is_never_sent_twice(void **state BASE_UNUSED)
 {
     static const struct db_statement slow_insert = {
-        "slow_insert", "INSERT INTO t SELECT 1 FROM pg_sleep(10)", true};
+        "slow_insert", "INSERT INTO t SELECT 1 FROM pg_sleep(10)", DB_WRITE};
     struct db_seen seen;
 
     ready();
@@ -667,7 +856,7 @@ static void a_write_is_never_sent_twice(void **state BASE_UNUSED)
 /* A pooler that resets the session takes our prepared statements with it. */
 static void prepared_statements_vanish(void **state BASE_UNUSED)
 {
-    static const struct db_statement discard = {"discard", "DISCARD ALL", true};
+    static const struct db_statement discard = {"discard", "DISCARD ALL", DB_WRITE};
     struct db_seen seen[3];
 
     db_ask_now(&f, &one, &seen[0]);
@@ -686,7 +875,7 @@ static void prepared_statements_vanish(void **state BASE_UNUSED)
 
 static void columns_change_their_type(void **state BASE_UNUSED)
 {
-    static const struct db_statement everything = {"everything", "SELECT * FROM shifting", false};
+    static const struct db_statement everything = {"everything", "SELECT * FROM shifting", DB_READ};
     struct db_seen seen;
 
     free(pg_cluster_query(database, "CREATE TABLE shifting AS SELECT 7::int4 AS n"));
@@ -703,7 +892,7 @@ static void columns_change_their_type(void **state BASE_UNUSED)
 static void not_supported(void **state BASE_UNUSED)
 {
     static const struct db_statement never = {"never", "DO $$ BEGIN RAISE SQLSTATE '0A000'; END $$",
-                                              false};
+                                              DB_READ};
     struct db_seen seen;
 
     db_ask_now(&f, &never, &seen);
@@ -715,7 +904,7 @@ static void not_supported(void **state BASE_UNUSED)
 static void read_only_all_of_a_sudden(void **state BASE_UNUSED)
 {
     static const struct db_statement demote = {
-        "demote", "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", true};
+        "demote", "SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY", DB_WRITE};
     struct db_seen seen[2];
 
     db_ask_now(&f, &demote, &seen[0]);
@@ -734,7 +923,7 @@ static void read_only_all_of_a_sudden(void **state BASE_UNUSED)
 static void ask_at_random(struct db_seen *seen, int id)
 {
     static const struct db_statement insert_id = {"insert_id",
-                                                  "INSERT INTO t (id) VALUES ($1::int)", true};
+                                                  "INSERT INTO t (id) VALUES ($1::int)", DB_WRITE};
     struct db_param param = db_int4(id);
     struct db_call calls[] = {{&insert_id, &param, 1}, {&count, NULL, 0}};
 
@@ -989,7 +1178,7 @@ static void a_script_that_loses_its_connection(void **state BASE_UNUSED)
 /* A mistake of ours, which must not make the loop spin. */
 static void queries_that_copy(void **state BASE_UNUSED)
 {
-    static const struct db_statement copy = {"copy", "COPY t TO STDOUT", true};
+    static const struct db_statement copy = {"copy", "COPY t TO STDOUT", DB_WRITE};
     struct db_seen seen;
 
     db_ask_now(&f, &one, &seen);
@@ -1003,7 +1192,7 @@ static void queries_that_copy(void **state BASE_UNUSED)
 static void notices_are_not_printed(void **state BASE_UNUSED)
 {
     static const struct db_statement noisy = {"noisy", "DO $$ BEGIN RAISE WARNING 'noise'; END $$",
-                                              false};
+                                              DB_READ};
     char path[] = "/tmp/cardea-notice-XXXXXX";
     int file = mkstemp(path), before = dup(STDERR_FILENO);
     struct db_seen seen[2];
@@ -1068,6 +1257,12 @@ int main(void)
         TEST(a_failed_read_does_not_harm_its_neighbours),
         TEST(a_statement_that_cannot_be_prepared),
         TEST(writes_stand_alone),
+        TEST(gathered_reads_share_an_execution),
+        TEST(gathered_reads_among_others),
+        TEST(a_failed_gathered_read_is_told_to_who_caused_it),
+        TEST(gathered_reads_behind_a_failure),
+        TEST(gathered_reads_with_a_row_too_few_or_too_many),
+        TEST(gathered_reads_with_the_longest_keys),
         TEST(errors_get_their_class),
         TEST(another_role),
         TEST(a_commit_that_fails),
@@ -1079,6 +1274,7 @@ int main(void)
         TEST(the_server_gives_up_too),
         TEST(callbacks_may_ask),
         TEST(the_connection_breaks),
+        TEST(the_connection_breaks_under_gathered_reads),
         TEST(the_connection_breaks_twice),
         TEST(killed_while_idle),
         TEST(killed_unnoticed),

@@ -14,7 +14,7 @@
 static struct db_result one(const char *bytes, size_t len)
 {
     PGresAttDesc column = {.name = (char[]){"c"}, .format = 1};
-    struct db_result result = {PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK)};
+    struct db_result result = {.pg = PQmakeEmptyPGresult(NULL, PGRES_TUPLES_OK)};
 
     assert_true(PQsetResultAttrs(result.pg, 1, &column));
     /* PQsetvalue() only reads. */
@@ -123,6 +123,24 @@ static void arrays_that_are_too_long(void **state BASE_UNUSED)
     PQclear(three.pg);
 }
 
+/* A result that others have a row of, too. */
+static void one_row_of_several(void **state BASE_UNUSED)
+{
+    struct db_result all = ONE("first"), second;
+
+    assert_true(PQsetvalue(all.pg, 1, 0, (char[]){"second"}, 6));
+    assert_int_equal(db_result_rows(&all), 2);
+    second = (struct db_result){all.pg, 2};
+    assert_int_equal(db_result_rows(&second), 1);
+    assert_true(base_span_eq(db_row_text(&second, 0, 0), BASE_SPAN("second")));
+    assert_false(db_row_is_null(&second, 0, 0));
+#ifdef NDEBUG
+    assert_true(db_row_is_null(&second, 1, 0));
+    assert_true(db_row_is_null(&second, -1, 0));
+#endif
+    PQclear(all.pg);
+}
+
 /* Mistakes of ours are caught in debug builds, and harmless in others. */
 static void wrong_columns(void **state BASE_UNUSED)
 {
@@ -150,9 +168,13 @@ static void wrong_columns(void **state BASE_UNUSED)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers),       cmocka_unit_test(nulls),
-        cmocka_unit_test(texts),         cmocka_unit_test(times),
-        cmocka_unit_test(arrays),        cmocka_unit_test(arrays_that_are_too_long),
+        cmocka_unit_test(numbers),
+        cmocka_unit_test(nulls),
+        cmocka_unit_test(texts),
+        cmocka_unit_test(times),
+        cmocka_unit_test(arrays),
+        cmocka_unit_test(arrays_that_are_too_long),
+        cmocka_unit_test(one_row_of_several),
         cmocka_unit_test(wrong_columns),
     };
 

@@ -366,6 +366,27 @@ static void test_lookup_decoy(void **state)
     }
 }
 
+/* Asked in one turn of the loop, so that they share an execution: each gets its own row. */
+static void test_lookup_together(void **state)
+{
+    struct base_span keys[2] = {fix_key("acme", ++last_key), fix_key("other", ++last_key)};
+    struct answer answers[30] = {0};
+
+    (void)state;
+    for (unsigned i = 0; i < 30; i++)
+        store_key_lookup(fix_db, i % 3 == 2 ? fix_key_id(4000000 + i) : keys[i % 3], on_lookup,
+                         &answers[i]);
+    for (unsigned i = 0; i < 30; i++) {
+        fix_wait(&answers[i], 1);
+        assert_int_equal(answers[i].err, BASE_OK);
+        assert_int_equal(answers[i].found, i % 3 != 2);
+        if (i % 3 == 2)
+            continue;
+        assert_true(base_span_eq(answers[i].key.key_id, keys[i % 3]));
+        assert_span(answers[i].key.tenant, i % 3 ? "other" : "acme");
+    }
+}
+
 static void test_lookup_sees_changes(void **state)
 {
     struct base_span key_id = fix_key("other", ++last_key);
@@ -1151,6 +1172,7 @@ int main(void)
         cmocka_unit_test_setup(test_other_tenants_key, each),
         cmocka_unit_test_setup(test_lookup, each),
         cmocka_unit_test_setup(test_lookup_decoy, each),
+        cmocka_unit_test_setup(test_lookup_together, each),
         cmocka_unit_test_setup(test_lookup_sees_changes, each),
         cmocka_unit_test_setup(test_decoy_is_hidden, each),
         cmocka_unit_test_setup(test_update, each),
