@@ -12,9 +12,9 @@
  * than one. The loop in run() goes from one request to the next; a handler that answers within its
  * call only changes `wait`, so there is no recursion.
  *
- * The reading side stays registered with the kernel throughout, and a reply on a plain connection
- * is given to the socket directly; libevent's output buffer gets what the socket does not take. In
- * the usual case a request thus costs one read and one write, and no change of registration.
+ * The reading side stays registered with the kernel throughout, and a reply is given to the socket
+ * directly; only what the socket does not take is kept and waited for. In the usual case a request
+ * thus costs one read and one write, and no change of registration.
  *
  * Replies of one turn of the loop leave together at its end (SEND): given to the socket one by one,
  * between signatures, each would find its reader asleep again, and waking somebody costs more than
@@ -30,17 +30,9 @@
 #include "http_conn.h"
 
 #include "base_mem.h"
+#include "http_stream.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <event2/buffer.h>
-#include <event2/bufferevent.h>
-#include <event2/bufferevent_ssl.h>
-#include <event2/event.h>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
-#include <sys/socket.h>
-#include <unistd.h>
 #include <utlist.h>
 
 #define READ_AHEAD   (16 * 1024)
@@ -49,18 +41,15 @@
 
 struct http_conn {
     struct http_link link; /* first, so that the loop's links lead back here */
+    struct http_stream stream;
     struct http_loop *loop;
-    struct bufferevent *bev;
     struct http_incoming *incoming; /* being received, or with its handler */
     struct http_address peer;
     size_t dropped;         /* while lingering */
     size_t out_at, out_len; /* its reply in loop->out, while in HTTP_WAIT_SEND */
     unsigned mask;
-    int fd;
     bool is_tls;
-    bool is_open;   /* TLS: the handshake is done, and nothing has failed since */
-    bool is_eof;    /* the client has ended its side */
-    bool is_paused; /* EV_READ is disabled: too much read ahead */
+    bool is_paused; /* too much was read ahead */
     bool is_last;   /* the reply being written ends the connection */
     bool is_running;
 };
@@ -70,43 +59,14 @@ static struct http_conn *conn_of(struct http_link *link)
     return (struct http_conn *)(void *)link;
 }
 
+static struct http_conn *owner_of(struct http_stream *stream)
+{
+    return (struct http_conn *)(void *)((char *)stream - offsetof(struct http_conn, stream));
+}
+
 static void wait_for(struct http_conn *conn, enum http_wait wait)
 {
     http_loop_wait(conn->loop, &conn->link, wait);
-}
-
-/* Its input */
-
-/* The input's first bytes that lie together. */
-static struct base_span peek(struct http_conn *conn)
-{
-    struct evbuffer_iovec first = {0};
-
-    if (evbuffer_peek(bufferevent_get_input(conn->bev), -1, NULL, &first, 1) < 1)
-        return (struct base_span){0};
-    return base_span_of(first.iov_base, first.iov_len);
-}
-
-/* They have been copied where they are needed, or are not needed at all, and may be a secret. */
-static void consume(struct http_conn *conn, struct base_span bytes, size_t len)
-{
-    if (len == 0)
-        return;
-    base_wipe((char *)bytes.ptr, len);
-    evbuffer_drain(bufferevent_get_input(conn->bev), len);
-}
-
-/* How much there was. */
-static size_t forget_input(struct http_conn *conn)
-{
-    struct base_span bytes;
-    size_t forgotten = 0;
-
-    while ((bytes = peek(conn)).len > 0) {
-        consume(conn, bytes, bytes.len);
-        forgotten += bytes.len;
-    }
-    return forgotten;
 }
 
 /* Its end */
@@ -128,19 +88,8 @@ static void end(struct http_conn *conn)
         incoming->conn = NULL;
     else if (incoming)
         give_back(conn->loop, incoming);
-    bufferevent_setcb(conn->bev, NULL, NULL, NULL, NULL);
-    bufferevent_disable(conn->bev, EV_READ | EV_WRITE);
+    http_stream_stop(&conn->stream);
     wait_for(conn, HTTP_WAIT_END);
-}
-
-/* Our close_notify, as far as the socket takes it. */
-static void close_tls(struct http_conn *conn)
-{
-    if (!conn->is_open)
-        return;
-    conn->is_open = false;
-    SSL_shutdown(bufferevent_openssl_get_ssl(conn->bev));
-    ERR_clear_error();
 }
 
 void http_conn_on_end(struct http_link *link)
@@ -148,9 +97,7 @@ void http_conn_on_end(struct http_link *link)
     struct http_conn *conn = conn_of(link);
     struct http_server_shared *shared = conn->loop->options.shared;
 
-    close_tls(conn);
-    forget_input(conn);
-    bufferevent_free(conn->bev);
+    http_stream_close(&conn->stream);
     if (shared)
         atomic_fetch_sub(&shared->connections, 1);
     base_free(&conn);
@@ -174,63 +121,15 @@ static void end_by_peer(struct http_conn *conn)
 
 static void linger(struct http_conn *conn)
 {
-    if (conn->is_eof) {
+    if (conn->stream.is_eof) {
         end(conn);
         return;
     }
-    close_tls(conn);
-    shutdown(conn->fd, SHUT_WR);
+    http_stream_end_output(&conn->stream);
     wait_for(conn, HTTP_WAIT_LINGER);
 }
 
 /* Writing */
-
-static size_t output_len(const struct http_conn *conn)
-{
-    return evbuffer_get_length(bufferevent_get_output(conn->bev));
-}
-
-/* It may hold a token, or a new key's secret: wiped when it has left. */
-static void wipe_sent(const void *bytes, size_t len, void *unused BASE_UNUSED)
-{
-    void *copy = (void *)bytes;
-
-    base_wipe(copy, len);
-    base_free(&copy);
-}
-
-static bool write_later(struct http_conn *conn, struct base_span bytes)
-{
-    void *copy = base_malloc(bytes.len);
-
-    memcpy(copy, bytes.ptr, bytes.len);
-    if (evbuffer_add_reference(bufferevent_get_output(conn->bev), copy, bytes.len, wipe_sent,
-                               NULL) == 0)
-        return true;
-    wipe_sent(copy, bytes.len, NULL);
-    return false;
-}
-
-/* How much the socket took; SIZE_MAX when the client has gone. */
-static size_t send_directly(struct http_conn *conn, struct base_span bytes)
-{
-    ssize_t len = send(conn->fd, bytes.ptr, bytes.len, MSG_NOSIGNAL);
-
-    if (len >= 0)
-        return (size_t)len;
-    return errno == EAGAIN || errno == EINTR ? 0 : SIZE_MAX;
-}
-
-static bool write_bytes(struct http_conn *conn, struct base_span bytes)
-{
-    size_t sent = 0;
-
-    if (!conn->is_tls && output_len(conn) == 0)
-        sent = send_directly(conn, bytes);
-    if (sent == SIZE_MAX)
-        return false;
-    return sent == bytes.len || write_later(conn, base_span_of(bytes.ptr + sent, bytes.len - sent));
-}
 
 static void after_reply(struct http_conn *conn)
 {
@@ -279,18 +178,19 @@ static void look_again_later(struct http_conn *conn)
 {
     if (conn->link.wait == HTTP_WAIT_END)
         return;
-    if (conn->is_eof || conn->is_paused ||
-        evbuffer_get_length(bufferevent_get_input(conn->bev)) > 0)
-        bufferevent_trigger(conn->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
+    if (conn->stream.is_eof || conn->is_paused || conn->stream.unread.len > 0)
+        http_stream_look_again(&conn->stream);
 }
 
 void http_conn_on_send(struct http_link *link)
 {
     struct http_conn *conn = conn_of(link);
 
-    if (!write_bytes(conn, base_span_of(conn->loop->out.ptr + conn->out_at, conn->out_len)))
+    struct base_span reply = base_span_of(conn->loop->out.ptr + conn->out_at, conn->out_len);
+
+    if (!http_stream_write(&conn->stream, reply))
         end(conn);
-    else if (output_len(conn) > 0)
+    else if (conn->stream.out.len > 0)
         wait_for(conn, HTTP_WAIT_WRITE);
     else
         after_reply(conn);
@@ -379,14 +279,14 @@ static void expect_continue(struct http_conn *conn)
 
     if (incoming->verdict)
         reply_error(conn, &incoming->request, incoming->verdict, incoming->reason, true);
-    else if (!write_bytes(conn, BASE_SPAN("HTTP/1.1 100 Continue\r\n\r\n")))
+    else if (!http_stream_write(&conn->stream, BASE_SPAN("HTTP/1.1 100 Continue\r\n\r\n")))
         end(conn);
 }
 
 static void await_body(struct http_conn *conn)
 {
     const struct http_head *head = &conn->incoming->request.head;
-    bool is_here = evbuffer_get_length(bufferevent_get_input(conn->bev)) > 0;
+    bool is_here = conn->stream.unread.len > 0;
 
     if (!head->chunked && head->content_length == 0) {
         hand_over(conn);
@@ -424,7 +324,7 @@ static void begin_request(struct http_conn *conn)
 
 static bool feed_head(struct http_conn *conn)
 {
-    struct base_span bytes = peek(conn);
+    struct base_span bytes = conn->stream.unread;
     struct http_parse_result result;
 
     if (bytes.len == 0)
@@ -432,7 +332,7 @@ static bool feed_head(struct http_conn *conn)
     if (!conn->incoming)
         begin_request(conn);
     result = http_incoming_head(conn->incoming, bytes);
-    consume(conn, bytes, result.used);
+    http_stream_consume(&conn->stream, result.used);
     if (result.state == HTTP_PARSE_BAD)
         refuse_head(conn, result.status, result.reason);
     else if (result.state == HTTP_PARSE_DONE)
@@ -444,13 +344,13 @@ static bool feed_head(struct http_conn *conn)
 
 static bool feed_body(struct http_conn *conn)
 {
-    struct base_span bytes = peek(conn);
+    struct base_span bytes = conn->stream.unread;
     struct http_parse_result result;
 
     if (bytes.len == 0)
         return false;
     result = http_incoming_body(conn->incoming, bytes);
-    consume(conn, bytes, result.used);
+    http_stream_consume(&conn->stream, result.used);
     if (result.state == HTTP_PARSE_BAD)
         refuse_body(conn, result.status, result.reason);
     else if (result.state == HTTP_PARSE_DONE)
@@ -460,7 +360,8 @@ static bool feed_body(struct http_conn *conn)
 
 static bool drop(struct http_conn *conn)
 {
-    conn->dropped += forget_input(conn);
+    conn->dropped += conn->stream.unread.len;
+    http_stream_consume(&conn->stream, conn->stream.unread.len);
     if (conn->dropped > LINGER_MAX)
         end(conn);
     return false;
@@ -478,22 +379,17 @@ static bool (*const feeders[HTTP_N_WAITS])(struct http_conn *) = {
 static void settle(struct http_conn *conn)
 {
     bool may_wait = !feeders[conn->link.wait];
-    bool is_full = evbuffer_get_length(bufferevent_get_input(conn->bev)) >= READ_AHEAD;
+    bool is_full = conn->stream.unread.len >= READ_AHEAD;
 
     if (conn->link.wait == HTTP_WAIT_END)
         return;
-    if (conn->is_eof) {
+    if (conn->stream.is_eof) {
         if (!may_wait)
             end_by_peer(conn);
         return;
     }
-    if (conn->is_paused == (may_wait && is_full))
-        return;
-    conn->is_paused = !conn->is_paused;
-    if (conn->is_paused)
-        bufferevent_disable(conn->bev, EV_READ);
-    else
-        bufferevent_enable(conn->bev, EV_READ);
+    conn->is_paused = may_wait && is_full;
+    http_stream_pause(&conn->stream, conn->is_paused);
 }
 
 static void run(struct http_conn *conn)
@@ -507,62 +403,48 @@ static void run(struct http_conn *conn)
     settle(conn);
 }
 
-static void on_readable(struct bufferevent *bev BASE_UNUSED, void *data)
+static void on_open(struct http_conn *conn)
 {
-    run(data);
+    conn->loop->now_us = base_clock_mono_us();
+    wait_for(conn, conn->loop->draining ? HTTP_WAIT_IDLE : HTTP_WAIT_HEAD);
 }
 
-static void on_writable(struct bufferevent *bev BASE_UNUSED, void *data)
+/* During a handshake, only that the client has gone. */
+static void on_input(struct http_conn *conn)
 {
-    struct http_conn *conn = data;
+    if (conn->link.wait == HTTP_WAIT_HANDSHAKE)
+        end(conn);
+    else
+        run(conn);
+}
 
-    if (conn->link.wait != HTTP_WAIT_WRITE || output_len(conn) > 0)
+static void on_written(struct http_conn *conn)
+{
+    if (conn->link.wait != HTTP_WAIT_WRITE) /* it was a 100 Continue */
         return;
     conn->loop->now_us = base_clock_mono_us();
     after_reply(conn);
     run(conn);
 }
 
-static void on_connected(struct http_conn *conn)
+static void on_broken(struct http_conn *conn)
 {
-    conn->is_open = true;
-    conn->loop->now_us = base_clock_mono_us();
-    wait_for(conn, conn->loop->draining ? HTTP_WAIT_IDLE : HTTP_WAIT_HEAD);
-}
-
-static void on_error(struct http_conn *conn)
-{
-    conn->is_open = false; /* OpenSSL forbids SSL_shutdown() after a failure */
     conn->loop->now_us = base_clock_mono_us();
     if (conn->link.wait == HTTP_WAIT_HANDSHAKE)
         report_refused(conn, 0, "TLS handshake failed");
     end_by_peer(conn);
 }
 
-/* libevent's TLS reports the end before it delivers what came just before it: so it is looked at in
- * the next turn, and only once nothing is left to read. It also stops writing then, but a client
- * that has said all it has to say still gets its answers. */
-static void on_eof(struct http_conn *conn)
+static void on_event(struct http_stream *stream, enum http_stream_event event)
 {
-    conn->is_eof = true;
-    if (output_len(conn) > 0)
-        bufferevent_enable(conn->bev, EV_WRITE);
-    if (conn->link.wait == HTTP_WAIT_HANDSHAKE)
-        end(conn);
-    else
-        bufferevent_trigger(conn->bev, EV_READ, BEV_TRIG_DEFER_CALLBACKS);
-}
+    static void (*const handlers[])(struct http_conn *) = {
+        [HTTP_STREAM_OPEN] = on_open,
+        [HTTP_STREAM_INPUT] = on_input,
+        [HTTP_STREAM_WRITTEN] = on_written,
+        [HTTP_STREAM_BROKEN] = on_broken,
+    };
 
-static void on_event(struct bufferevent *bev BASE_UNUSED, short what, void *data)
-{
-    struct http_conn *conn = data;
-
-    if (what & BEV_EVENT_CONNECTED)
-        on_connected(conn);
-    else if ((what & BEV_EVENT_EOF) && (what & BEV_EVENT_READING))
-        on_eof(conn);
-    else
-        on_error(conn);
+    handlers[event](owner_of(stream));
 }
 
 /* Deadlines */
@@ -613,38 +495,21 @@ void http_conn_on_deadline(struct http_link *link)
 
 /* Its beginning */
 
-static struct bufferevent *new_bufferevent(struct http_loop *loop, int fd, SSL_CTX *tls)
-{
-    SSL *ssl;
-
-    if (!tls)
-        return bufferevent_socket_new(loop->base, fd, BEV_OPT_CLOSE_ON_FREE);
-    if (!(ssl = SSL_new(tls)))
-        return NULL;
-    return bufferevent_openssl_socket_new(loop->base, fd, ssl, BUFFEREVENT_SSL_ACCEPTING,
-                                          BEV_OPT_CLOSE_ON_FREE);
-}
-
 enum base_err http_conn_open(struct http_loop *loop, const struct http_conn_options *options)
 {
-    struct bufferevent *bev = new_bufferevent(loop, options->fd, options->tls);
-    struct http_conn *conn;
+    struct http_conn *conn = base_calloc(1, sizeof *conn);
 
-    if (!bev) {
-        close(options->fd);
+    if (http_stream_open(&conn->stream, loop->base, loop->in, options->fd, options->tls,
+                         on_event) != BASE_OK) {
+        base_free(&conn);
         return BASE_INTERNAL;
     }
-    conn = base_calloc(1, sizeof *conn);
     conn->loop = loop;
-    conn->bev = bev;
     conn->peer = options->peer;
     conn->mask = options->mask;
-    conn->fd = options->fd;
     conn->is_tls = options->tls != NULL;
     loop->now_us = base_clock_mono_us();
     http_loop_add(loop, &conn->link, conn->is_tls ? HTTP_WAIT_HANDSHAKE : HTTP_WAIT_HEAD);
-    bufferevent_setcb(bev, on_readable, on_writable, on_event, conn);
-    bufferevent_enable(bev, EV_READ);
     return BASE_OK;
 }
 

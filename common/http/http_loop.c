@@ -4,6 +4,7 @@
 #include "http_loop.h"
 
 #include "base_mem.h"
+#include "http_stream.h"
 
 #include <event2/event.h>
 #include <utlist.h>
@@ -86,6 +87,7 @@ enum base_err http_loop_init(struct http_loop *loop)
     /* Long enough for a client to send what it had begun and to read why that was refused. */
     loop->timeout_us[HTTP_WAIT_LINGER] = 5 * BASE_US_PER_S;
     base_buf_init(&loop->out, OUT_MAX);
+    loop->in = base_malloc(HTTP_STREAM_READ_MAX);
     loop->date_s = -1;
     loop->tick = event_new(loop->base, -1, EV_PERSIST, on_tick, loop);
     loop->turn = event_new(loop->base, -1, 0, on_turn, loop);
@@ -102,6 +104,7 @@ void http_loop_clear(struct http_loop *loop)
     if (loop->send)
         event_free(loop->send);
     base_buf_clear(&loop->out);
+    base_free(&loop->in);
     http_incoming_pool_clear(&loop->pool);
 }
 

@@ -39,6 +39,7 @@ struct http_loop {
     bool draining;
     size_t n_links;
     struct http_incoming_pool pool;
+    char *in;            /* what is being read, by one connection at a time */
     struct base_buf out; /* the replies of those in HTTP_WAIT_SEND, one after the other */
 
     /* One list per kind of wait. All members of a list wait equally long, so each list is sorted

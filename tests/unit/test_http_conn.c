@@ -574,6 +574,37 @@ static void test_big(void **state)
     close(fd);
 }
 
+/* What is read ahead is the connection's own, however often it is used up and comes again, and
+ * whatever others read meanwhile. */
+static void test_left_over(void **state)
+{
+    static const char stranger[] = GET("/part/stranger-stranger-stranger-stranger-stranger");
+    struct peer *peer = *state;
+    int fd = peer_dial(peer), other = peer_dial(peer);
+
+    for (int round = 0; round < 3; round++) {
+        size_t begun = peer->n_calls + 1;
+
+        peer_say(peer, fd, GET("/big") GET("/part/one"));
+        peer_await(peer, &peer->n_calls, begun);
+        /* Its end is told by the socket, and what was left over is used up then. */
+        assert_int_equal(peer_ask(peer, fd, "", 200)->body_len, PEER_BIG);
+        assert_string_equal(peer_ask(peer, fd, "", 200)->body, "one");
+        peer_say(peer, fd, GET("/hold?x") GET("/part/two") GET("/part/three"));
+        peer_await(peer, &peer->n_held, 1);
+        peer_ask(peer, other, stranger, 200);
+        peer_say(peer, fd, GET("/part/four"));
+        peer_ask(peer, other, stranger, 200);
+        peer_release(peer);
+        assert_string_equal(peer_ask(peer, fd, "", 200)->body, "x");
+        assert_string_equal(peer_ask(peer, fd, "", 200)->body, "two");
+        assert_string_equal(peer_ask(peer, fd, "", 200)->body, "three");
+        assert_string_equal(peer_ask(peer, fd, "", 200)->body, "four");
+    }
+    close(other);
+    close(fd);
+}
+
 /* A client that asks and asks, but does not read, is given one reply. */
 static void test_never_reads(void **state)
 {
@@ -581,8 +612,7 @@ static void test_never_reads(void **state)
     int fd = peer_dial(peer), small = 64 * 1024;
 
     setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &small, sizeof small); /* else all of it might fit */
-    for (int i = 0; i < 10; i++)
-        peer_say(peer, fd, GET("/big"));
+    peer_say(peer, fd, GET("/big") GET("/big") GET("/big") GET("/big") GET("/big"));
     peer_await_connections(peer, 0);
     assert_int_equal(peer->n_calls, 1);
     assert_int_equal(peer->last_status, 0);
@@ -706,6 +736,7 @@ int main(void)
         TEST(test_gone_while_pending),
         TEST(test_reset_while_writing),
         TEST(test_big),
+        TEST(test_left_over),
         HASTY_TEST(test_never_reads),
         HASTY_TEST(test_silent),
         HASTY_TEST(test_dripped_head),
