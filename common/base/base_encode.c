@@ -294,6 +294,15 @@ uint32_t base_utf8_next(struct base_span text, size_t *at)
     return point;
 }
 
+size_t base_utf8_length(struct base_span text)
+{
+    size_t length = 0;
+
+    for (size_t at = 0; at < text.len; length++)
+        (void)base_utf8_next(text, &at);
+    return length;
+}
+
 uint32_t base_crc32(const void *bytes, size_t len)
 {
     /* Polynomial 0xedb88320, half a byte a step: small enough to read, fast enough for a secret. */

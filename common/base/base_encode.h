@@ -32,6 +32,8 @@ enum base_err base_decode_percent(struct base_buf *out, struct base_span text,
 bool base_utf8_valid(struct base_span text);
 /* The next code point of valid UTF-8; advances *at. */
 uint32_t base_utf8_next(struct base_span text, size_t *at);
+/* How many code points valid UTF-8 has: what a JSON Schema, a database and a person count. */
+size_t base_utf8_length(struct base_span text);
 
 /* CRC-32 as zlib computes it (IEEE 802.3). */
 uint32_t base_crc32(const void *bytes, size_t len);

@@ -145,6 +145,7 @@ enum base_json_got base_json_get_string(struct base_json_reader *reader, const c
 {
     json_t *value;
     enum base_json_got got = look_up(reader, name, &value);
+    struct base_span text;
     size_t len;
 
     *out = (struct base_span){0};
@@ -152,15 +153,16 @@ enum base_json_got base_json_get_string(struct base_json_reader *reader, const c
         return got;
     if (!json_is_string(value))
         return wrong(reader, name, "must be a string");
-    len = json_string_length(value);
+    text = base_span_of(json_string_value(value), json_string_length(value));
+    len = base_utf8_length(text);
     if (len == 0 && min_len > 0)
         return wrong(reader, name, "must not be empty");
     if (len < min_len || len > max_len) {
-        base_json_error_add(reader->errors, name, "must be %zu to %zu bytes long", min_len,
+        base_json_error_add(reader->errors, name, "must be %zu to %zu characters long", min_len,
                             max_len);
         return BASE_JSON_WRONG;
     }
-    *out = base_span_of(json_string_value(value), len);
+    *out = text;
     return BASE_JSON_VALUE;
 }
 

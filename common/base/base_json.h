@@ -45,7 +45,7 @@ enum base_json_got { BASE_JSON_ABSENT, BASE_JSON_NULL, BASE_JSON_VALUE, BASE_JSO
 /* `object` must be a JSON object and outlive the reader. */
 void base_json_reader_init(struct base_json_reader *reader, json_t *object,
                            struct base_json_errors *errors);
-/* Spans point into the object. Lengths in bytes. */
+/* Spans point into the object. Lengths in characters (code points), as JSON Schema counts them. */
 enum base_json_got base_json_get_string(struct base_json_reader *reader, const char *name,
                                         size_t min_len, size_t max_len, struct base_span *out);
 enum base_json_got base_json_get_bool(struct base_json_reader *reader, const char *name, bool *out);

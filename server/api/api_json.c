@@ -6,8 +6,9 @@
 #include "base_encode.h"
 #include "http_form.h"
 
-#define MAX_BODY  (64u << 10)
-#define MAX_DEPTH 10 /* a key's claims may have 8 levels, inside the key, inside the body */
+#define MAX_BODY       (64u << 10)
+#define MAX_QUERY_TEXT 255 /* characters */
+#define MAX_DEPTH      10  /* a key's claims may have 8 levels, inside the key, inside the body */
 
 /* --- the body --- */
 
@@ -162,6 +163,11 @@ static bool read_cursor(const struct base_span *text, int64_t *out)
     return ok && *out > 0;
 }
 
+static bool is_short(const struct base_span *text)
+{
+    return !text || base_utf8_length(*text) <= MAX_QUERY_TEXT;
+}
+
 static bool copy_text(const struct base_span *text, char *out, size_t size)
 {
     if (!text)
@@ -180,7 +186,8 @@ static bool read_page(struct api_call *call, const struct http_form *form, struc
         return bad_query(call, "limit takes 1 to 200.");
     if (!read_cursor(http_form_get(form, BASE_SPAN("cursor")), &out->before))
         return bad_query(call, "cursor is not one of ours: take it from next_cursor.");
-    if (!copy_text(http_form_get(form, BASE_SPAN("q")), out->text, sizeof out->text))
+    if (!is_short(http_form_get(form, BASE_SPAN("q"))) ||
+        !copy_text(http_form_get(form, BASE_SPAN("q")), out->text, sizeof out->text))
         return bad_query(call, "q is too long.");
     if (!copy_text(http_form_get(form, BASE_SPAN("status")), out->status, sizeof out->status))
         return bad_query(call, "status takes active, disabled or expired.");

@@ -25,7 +25,7 @@ bool api_json_done(struct api_call *call, struct base_json_reader *reader);
 struct api_page {
     int limit;       /* 1 to 200; 50 */
     int64_t before;  /* 0: from the newest */
-    char text[256];  /* q */
+    char text[1024]; /* q: 255 characters of up to 4 bytes */
     char status[16]; /* status */
 };
 /* False: answered already (400). */

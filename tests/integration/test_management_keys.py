@@ -159,7 +159,7 @@ def test_compressed(world, admin):
 
 
 WRONG = {
-    "name": ["", 7, None, [], "a\u0000b"[:1] * 201, "tab\t", "line\nfeed", "\x7f", "\u0085", "\x1b[31m"],
+    "name": ["", 7, None, [], "a\u0000b"[:1] * 201, "\u00e9" * 201, "\U0001f511" * 201, "tab\t", "line\nfeed", "\x7f", "\u0085", "\x1b[31m"],
     "description": [7, "x" * 1001, "a\nb", {}],
     "scopes": [None, [], "data:read", {}, ["data:read", "cardea.read"], ["cardea.platform"], ["data:read"] * 65],
     "expires_at": [None, "", "tomorrow", "2020-01-01T00:00:00Z", "2099-01-01", "2099-01-01T00:00:00", "2099-13-01T00:00:00Z",
@@ -220,6 +220,15 @@ def test_limits_that_fit(world):
     claims = claims_of(world.server.access_token(key))
     assert claims["exp"] - claims["iat"] == 86400
     assert len(claims["aud"]) == 8 and len(claims["x"]) == 2038
+
+
+@pytest.mark.parametrize("letter", ["\u00e9", "\u20ac", "\U0001f511"])
+def test_limits_count_characters(world, letter):
+    """As the description's maxLength does; how many bytes a letter takes is nobody's business."""
+    key = world.new_key(world.admin, name=letter * 200, description=letter * 1000)
+    assert (key["name"], key["description"]) == (letter * 200, letter * 1000)
+    found = world.admin.get(world.path() + "?q=" + urllib.parse.quote(letter * 200)).json()["items"]
+    assert [item["key_id"] for item in found] == [key["key_id"]]
 
 
 # --- rights over scopes -------------------------------------------------------------------------
@@ -531,7 +540,8 @@ def test_list(world):
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=201", "limit=x", "limit=", "limit=1&limit=2", "limit=-1", "cursor=x",
-                                   "cursor=", "cursor=AAAAAAAAAAA", "status=all", "q=%ff", "q=" + "x" * 256])
+                                   "cursor=", "cursor=AAAAAAAAAAA", "status=all", "q=%ff", "q=" + "x" * 256,
+                                   "q=" + "%C3%A9" * 256])
 def test_bad_queries(world, admin, query):
     assert admin.get(world.path() + "?" + query).status == 400
 

@@ -260,6 +260,8 @@ static void good_utf8(void **state)
     for (size_t i = 0; i < BASE_COUNT(points); i++)
         assert_int_equal(base_utf8_next(span, &at), points[i]);
     assert_int_equal(at, span.len);
+    assert_int_equal(base_utf8_length(span), BASE_COUNT(points));
+    assert_int_equal(base_utf8_length((struct base_span){0}), 0);
     assert_true(base_utf8_valid((struct base_span){0}));
 }
 

@@ -204,7 +204,7 @@ static void every_wrong_field_is_told(void **state)
     assert_int_equal(errors.count, 15);
     assert_string_equal(errors.items[0].field, "number");
     assert_string_equal(errors.items[0].message, "must be a string");
-    assert_string_equal(errors.items[1].message, "must be 0 to 3 bytes long");
+    assert_string_equal(errors.items[1].message, "must be 0 to 3 characters long");
     assert_string_equal(errors.items[3].message, "must not be empty");
     assert_string_equal(errors.items[6].message, "must be from 6 to 9");
     assert_string_equal(errors.items[11].field, "date");
