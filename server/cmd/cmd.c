@@ -158,33 +158,54 @@ static int check_complete(struct cmd *cmd)
     return CMD_DONE;
 }
 
+static bool is_help(const char *arg)
+{
+    return strcmp(arg, "--help") == 0 || strcmp(arg, "-h") == 0;
+}
+
+/* What `help NAME` does. */
+static int explain(struct cmd *cmd, const char *name)
+{
+    cmd->operands[0] = name;
+    cmd->n_operands = 1;
+    return cmd_help(cmd);
+}
+
+static int finish(int status)
+{
+    if (fflush(stdout) != 0 || ferror(stdout))
+        return cmd_fail("cannot write to standard output");
+    return status;
+}
+
 int cmd_main(const struct cmd_verb *verbs, size_t n_verbs, int argc, char **argv)
 {
     static char help[] = "help", version[] = "version";
     struct cmd cmd = {.verbs = verbs, .n_verbs = n_verbs};
     int at, status;
 
-    if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0))
+    if (argc > 1 && is_help(argv[1]))
         argv[1] = help;
     if (argc > 1 && strcmp(argv[1], "--version") == 0)
         argv[1] = version;
     if (argc < 2)
         return cmd_usage(&cmd, "a command is missing");
     at = 1 + find_verb(&cmd, argc - 1, argv + 1);
+    if (at == 1 && argc == 3 && is_help(argv[2])) /* `cardea key --help` */
+        return finish(explain(&cmd, argv[1]));
     if (at == 1)
         return cmd_usage(&cmd, "unknown command \"%s%s%s\"", argv[1], argc > 2 ? " " : "",
                          argc > 2 ? argv[2] : "");
     for (; at < argc; at++) {
+        if (is_help(argv[at]))
+            return finish(explain(&cmd, cmd.verb->name));
         if ((status = take_argument(&cmd, argc, argv, &at)) != CMD_DONE)
             return status;
     }
     status = check_complete(&cmd);
     if (status != CMD_DONE)
         return status;
-    status = cmd.verb->run(&cmd);
-    if (fflush(stdout) != 0 || ferror(stdout))
-        return cmd_fail("cannot write to standard output");
-    return status;
+    return finish(cmd.verb->run(&cmd));
 }
 
 const char *cmd_value_at(const struct cmd *cmd, const char *option, size_t index)

@@ -80,6 +80,18 @@ def test_help(site):
     assert "--expires" in out and "--token-ttl" in out and "--database-url" in out
 
 
+@pytest.mark.parametrize("args", [["--help"], ["-h"], ["key", "--help"], ["serve", "--help"], ["key", "create", "-h"],
+                                  ["key", "create", "--tenant", "acme", "--help"], ["key", "show", "x", "--help"]],
+                         ids=" ".join)
+def test_help_where_hands_look_for_it(site, args):
+    words = [arg for arg in args[:2] if not arg.startswith("-")]
+    assert site.cli(*args).out == site.cli("help", *words).out
+
+
+def test_help_is_a_value_too(site):
+    assert site.cli_json("tenant", "create", "helpful", "--name", "--help")["name"] == "--help"
+
+
 def test_help_names_every_setting(site):
     out = site.cli("help", "serve").out
     for row in site.cli_json("config")["settings"]:
