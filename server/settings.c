@@ -88,6 +88,7 @@ static struct base_span url_authority(const char *url)
     size_t scheme = strncmp(url, "https://", 8) == 0 ? 8 : strncmp(url, "http://", 7) == 0 ? 7 : 0;
     const char *start = url + scheme;
     size_t len = strlen(url);
+    struct base_span authority;
 
     if (scheme == 0 || url[len - 1] == '/' || strpbrk(start, "?#@ \\\"<>") != NULL)
         return (struct base_span){0};
@@ -95,7 +96,8 @@ static struct base_span url_authority(const char *url)
         if ((unsigned char)*c <= 0x20 || (unsigned char)*c >= 0x7f)
             return (struct base_span){0};
     }
-    return base_span_of(start, strcspn(start, "/"));
+    authority = base_span_of(start, strcspn(start, "/"));
+    return http_authority_valid(authority) ? authority : (struct base_span){0};
 }
 
 /* Plain http is for the same machine only: a token sent over it can be read on the way. */

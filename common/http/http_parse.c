@@ -295,8 +295,7 @@ static bool is_host(struct base_span text)
     return find(text, ':') < text.len && http_address_parse(text, &address) == BASE_OK;
 }
 
-/* host [ ":" port ], RFC 9110 §7.2; the port may be empty. */
-static bool is_authority(struct base_span text)
+bool http_authority_valid(struct base_span text)
 {
     const char *colon = text.len ? memrchr(text.ptr, ':', text.len) : NULL;
     struct base_span port;
@@ -317,7 +316,7 @@ static enum fault parse_absolute(struct base_span scheme_less, struct http_head 
     while (len < scheme_less.len && scheme_less.ptr[len] != '/' && scheme_less.ptr[len] != '?')
         len++;
     head->authority = base_span_of(scheme_less.ptr, len);
-    if (!is_authority(head->authority))
+    if (!http_authority_valid(head->authority))
         return FAULT_TARGET;
     if (parse_path(skip(scheme_less, len), head) != FAULT_NONE)
         return FAULT_TARGET;
@@ -423,7 +422,7 @@ static enum fault check_host(struct http_head *head)
 
     if (!host)
         return head->minor == 0 ? FAULT_NONE : FAULT_HOST;
-    if (http_head_count(head, HTTP_FIELD_HOST) > 1 || !is_authority(host->value))
+    if (http_head_count(head, HTTP_FIELD_HOST) > 1 || !http_authority_valid(host->value))
         return FAULT_HOST;
     return FAULT_NONE;
 }

@@ -123,6 +123,9 @@ struct http_chunked_result {
  * or is DONE or BAD. */
 struct http_chunked_result http_chunked_step(struct http_chunked *chunked, struct base_span bytes);
 
+/* host [ ":" port ], RFC 9110 §7.2, as in Host; the port may be empty. */
+bool http_authority_valid(struct base_span text);
+
 const char *http_method_name(enum http_method method);
 
 #endif
