@@ -314,7 +314,9 @@ static size_t put_special(struct base_buf *buf, struct base_span text, size_t at
         return at + 1;
     }
     point = base_utf8_next(text, &next);
-    if (point == 0x2028 || point == 0x2029 || next - at == 1) /* one byte: it was not UTF-8 */
+    /* The C1 controls move a terminal's cursor, and U+0085 ends a line for some; a single byte was
+     * not UTF-8. */
+    if (point < 0xa0 || point == 0x2028 || point == 0x2029 || next - at == 1)
         put_escaped(buf, point);
     else
         base_buf_put(buf, text.ptr + at, next - at);

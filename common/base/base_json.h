@@ -59,8 +59,8 @@ enum base_json_got base_json_get_object(struct base_json_reader *reader, const c
                                         json_t **out); /* borrowed */
 const char *base_json_reader_unknown(struct base_json_reader *reader);
 
-/* Writing. Strings are escaped as RFC 8259 §7 asks, and `<`, `>`, `&`, U+2028 and U+2029 too, so
- * that the text is safe wherever it is pasted; they must be valid UTF-8. */
+/* Writing. Strings are escaped as RFC 8259 §7 asks, and `<`, `>`, `&`, C1 controls, U+2028
+ * and U+2029 too, so that the text is safe wherever it is pasted; they must be valid UTF-8. */
 void base_json_put_string(struct base_buf *buf, struct base_span text); /* with its quotes */
 /* ,"name": with the comma left out after `{`, `[` or at the start. */
 void base_json_put_name(struct base_buf *buf, const char *name);

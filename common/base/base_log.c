@@ -306,9 +306,9 @@ static void put_value(struct base_buf *line, const struct base_log_field *field)
 static bool is_word(struct base_span text)
 {
     for (size_t i = 0; i < text.len; i++) {
-        char c = text.ptr[i];
+        unsigned char c = (unsigned char)text.ptr[i];
 
-        if (c <= ' ' || c == '"' || c == '\\' || c == '=' || c == 0x7f)
+        if (c <= ' ' || c == '"' || c == '\\' || c == '=' || c >= 0x7f)
             return false;
     }
     return text.len <= TEXT_MAX;

@@ -260,6 +260,8 @@ static void strings_are_escaped(void **state)
     expect_written(BASE_SPAN("\"\\/"), "\"\\\"\\\\/\"");
     expect_written(BASE_SPAN("\b\f\n\r\t"), "\"\\b\\f\\n\\r\\t\"");
     expect_written(BASE_SPAN("\x01\x1f\x7f"), "\"\\u0001\\u001f\\u007f\"");
+    expect_written(BASE_SPAN("\xc2\x80\xc2\x85\xc2\x9b\xc2\xa0"),
+                   "\"\\u0080\\u0085\\u009b\xc2\xa0\"");
     expect_written(BASE_SPAN("a\0b"), "\"a\\u0000b\"");
     expect_written(BASE_SPAN("</script>&"), "\"\\u003c/script\\u003e\\u0026\"");
     expect_written(BASE_SPAN("\xe2\x80\xa8\xe2\x80\xa9\xe2\x80\xaa"),
