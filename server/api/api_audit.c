@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The audit log: of one tenant, or of the whole installation. */
 #include "api_json.h"
-#include "api_problem.h"
+#include "store_tenant.h"
 
 static void put_entry(struct base_buf *out, const struct store_audit_row *row)
 {
@@ -19,18 +19,12 @@ static void put_entry(struct base_buf *out, const struct store_audit_row *row)
     base_buf_put_char(out, '}');
 }
 
-static void on_list(void *ctx, enum base_err err, const struct store_audit_row *rows, size_t n_rows,
-                    bool more)
+static void send_page(struct api_call *call, const struct store_audit_row *rows, size_t n_rows,
+                      bool more)
 {
-    struct api_call *call = ctx;
     struct base_buf *body = &call->worker->scratch;
     size_t i;
 
-    if (err != BASE_OK) {
-        api_problem_failure(call->request, err);
-        api_call_end(&call);
-        return;
-    }
     base_buf_reset(body);
     BASE_BUF_LIT(body, "{\"items\":[");
     for (i = 0; i < n_rows && body->len < API_PAGE_BYTES; i++) {
@@ -42,6 +36,28 @@ static void on_list(void *ctx, enum base_err err, const struct store_audit_row *
     api_json_put_cursor(body, i ? rows[i - 1].id : 0, i < n_rows || more);
     api_json_send(call, 200, (struct base_span){0}, call->tenant);
     api_call_end(&call);
+}
+
+static void on_tenant(void *ctx, enum base_err err, const struct store_tenant *tenant BASE_UNUSED)
+{
+    struct api_call *call = ctx;
+
+    if (api_json_have(call, err))
+        send_page(call, NULL, 0, false);
+}
+
+static void on_list(void *ctx, enum base_err err, const struct store_audit_row *rows, size_t n_rows,
+                    bool more)
+{
+    struct api_call *call = ctx;
+
+    if (!api_json_have(call, err))
+        return;
+    /* A deleted tenant's log stays; without entries it must be known whether there is a tenant. */
+    if (n_rows == 0 && call->tenant.len > 0)
+        store_tenant_get(call->worker->admin, call->tenant, on_tenant, call);
+    else
+        send_page(call, rows, n_rows, more);
 }
 
 static void list_audit(struct api_call *call)

@@ -246,6 +246,14 @@ def test_audit_pages(world, platform):
         assert [entry["changes"].get("name", [0, 0])[1] for entry in found[:6]] == [f"n{n}" for n in range(6)][::-1]
 
 
+def test_audit_of_no_tenant(world, platform):
+    """A tenant that never was has no log; one that is has one, even without entries."""
+    for name in "never-was", "NO%20ID":
+        assert platform.get(f"/v1/tenants/{name}/audit").status == 404
+    world.site.sql("INSERT INTO tenant (id, name) VALUES ('silent', 'S')")
+    assert platform.get("/v1/tenants/silent/audit").json() == {"items": [], "next_cursor": None}
+
+
 def test_large_entries_are_paged_by_bytes(world, platform):
     """A page is bounded in bytes too; the cursor leads on."""
     tenant = new_tenant(world)["id"]
