@@ -225,7 +225,7 @@ static bool take_date(struct base_span *text, struct civil *out)
            out->day <= month_days[out->month - 1] + (out->month == 2 && is_leap(out->year));
 }
 
-/* Up to nine digits, of which six count. */
+/* At least one digit; six count. */
 static bool take_fraction(struct base_span *text, int *out_us)
 {
     int digits = 0;
@@ -238,7 +238,7 @@ static bool take_fraction(struct base_span *text, int *out_us)
             *out_us = *out_us * 10 + (c - '0');
     for (int i = digits; i < 6; i++)
         *out_us *= 10;
-    return digits >= 1 && digits <= 9;
+    return digits >= 1;
 }
 
 static bool take_time(struct base_span *text, struct civil *out)

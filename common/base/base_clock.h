@@ -26,7 +26,7 @@ void base_clock_release(void);
 #define BASE_TIME_TEXT_MAX 32
 void base_time_format(int64_t wall_us, char out[BASE_TIME_TEXT_MAX]);
 void base_time_format_ms(int64_t wall_us, char out[BASE_TIME_TEXT_MAX]);
-/* RFC 3339 date-time, any offset, fractions of up to nine digits cut to microseconds; a leap second
+/* RFC 3339 date-time, any offset, fractions of any length cut to microseconds; a leap second
  * (:60) and anything around the text is BASE_INVALID. */
 enum base_err base_time_parse(struct base_span text, int64_t *out_us) BASE_MUST_USE;
 /* IMF-fixdate for the Date header: "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 §5.6.7). */
