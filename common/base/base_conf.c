@@ -100,13 +100,14 @@ static size_t smallest(size_t a, size_t b, size_t c)
     return ab < c ? ab : c;
 }
 
-/* Levenshtein's distance between two names, in one row; SIZE_MAX when a name is too long for one.
- */
+/* Levenshtein's distance of what was written from a name of ours, in one row; SIZE_MAX when it is
+ * too long to be a slip. */
 static size_t distance(struct base_span a, struct base_span b)
 {
     size_t row[MAX_NAME * 2];
 
-    if (b.len >= BASE_COUNT(row) || a.len >= BASE_COUNT(row))
+    assert(b.len < BASE_COUNT(row)); /* from the table */
+    if (a.len >= BASE_COUNT(row))
         return SIZE_MAX;
     for (size_t j = 0; j <= b.len; j++)
         row[j] = j;
@@ -127,7 +128,7 @@ static size_t distance(struct base_span a, struct base_span b)
 /* "; did you mean …?" when a name is close enough to be a slip of the finger. */
 static void suggest(const struct load *load, struct base_span name, enum source source)
 {
-    size_t best = 3; /* more is another word */
+    size_t best = 4; /* so many slips make another word */
     char memory[2][MAX_NAME * 2];
     struct base_buf spelled, nearest;
 
@@ -138,7 +139,7 @@ static void suggest(const struct load *load, struct base_span name, enum source 
         base_buf_init_fixed(&spelled, memory[0], sizeof memory[0]);
         put_spelled(&spelled, load->table, &load->table->items[i], source);
         far = distance(name, base_buf_span(&spelled));
-        if (far <= best && (far < best || !nearest.len)) {
+        if (far < best) {
             best = far;
             base_buf_reset(&nearest);
             base_buf_put_span(&nearest, base_buf_span(&spelled));
@@ -277,23 +278,11 @@ static bool set_rate(const struct base_conf_item *item, const char *text, void *
     return parse_digits(span, &value) && value > 0 && set_number(item, value, field);
 }
 
-static bool set_value(const struct base_conf_item *item, const char *text, void *field)
-{
-    switch (item->type) {
-    case BASE_CONF_STRING:
-    case BASE_CONF_SECRET:
-        return set_string(item, text, field);
-    case BASE_CONF_INT:
-        return set_int(item, text, field);
-    case BASE_CONF_DURATION:
-        return set_duration(item, text, field);
-    case BASE_CONF_ENUM:
-        return set_enum(item, text, field);
-    case BASE_CONF_RATE:
-        return set_rate(item, text, field);
-    }
-    return false;
-}
+static bool (*const set_value[])(const struct base_conf_item *, const char *, void *) = {
+    [BASE_CONF_STRING] = set_string, [BASE_CONF_SECRET] = set_string,
+    [BASE_CONF_INT] = set_int,       [BASE_CONF_DURATION] = set_duration,
+    [BASE_CONF_ENUM] = set_enum,     [BASE_CONF_RATE] = set_rate,
+};
 
 /* `detail` is what the item's own check said, perhaps nothing. */
 static enum base_err refuse_value(const struct load *load, const struct base_conf_item *item,
@@ -310,8 +299,7 @@ static enum base_err refuse_value(const struct load *load, const struct base_con
     }
     if (detail->len)
         base_buf_putf(load->why, ": %s", base_buf_cstr(detail));
-    if (item->accepts)
-        base_buf_putf(load->why, "; it accepts %s", item->accepts);
+    base_buf_putf(load->why, "; it accepts %s", item->accepts);
     return BASE_INVALID;
 }
 
@@ -329,7 +317,7 @@ static enum base_err apply(struct load *load, const struct base_conf_item *item,
         return BASE_INVALID;
     }
     load->seen[index] |= (uint8_t)(1U << source);
-    if (!set_value(item, text, field_of(item, load->settings)) ||
+    if (!set_value[item->type](item, text, field_of(item, load->settings)) ||
         (item->check && !item->check(text, &detail)))
         return refuse_value(load, item, text, where, &detail);
     if (load->origins)
@@ -499,8 +487,7 @@ static int take_pair(void *user, const char *section BASE_UNUSED, const char *na
     char memory[160];
     struct base_buf where;
 
-    if (file->err != BASE_OK)
-        return 1;
+    assert(file->err == BASE_OK); /* no line is dealt out after a bad one */
     if (file->want_pair) {
         file->want_pair = false;
         file->item = find_item(file->load->table, base_span_str(name), FROM_FILE);

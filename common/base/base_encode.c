@@ -154,7 +154,7 @@ void base_encode_base62(struct base_buf *out, const void *bytes, size_t len, siz
     char *to = base_buf_reserve(out, digits);
 
     assert(len <= sizeof number);
-    if (!to || len > sizeof number)
+    if (!to)
         return;
     if (len)
         memcpy(number, bytes, len);

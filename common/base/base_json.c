@@ -125,13 +125,12 @@ void base_json_reader_init(struct base_json_reader *reader, json_t *object,
 
 static enum base_json_got look_up(struct base_json_reader *reader, const char *name, json_t **out)
 {
-    assert(reader->n_asked < BASE_COUNT(reader->asked));
     if (reader->n_asked < BASE_COUNT(reader->asked))
         reader->asked[reader->n_asked++] = name;
     *out = json_object_get(reader->object, name);
     if (!*out)
         return BASE_JSON_ABSENT;
-    return json_is_null(*out) ? BASE_JSON_NULL : BASE_JSON_VALUE;
+    return json_typeof(*out) == JSON_NULL ? BASE_JSON_NULL : BASE_JSON_VALUE;
 }
 
 static enum base_json_got wrong(struct base_json_reader *reader, const char *name, const char *what)
@@ -151,7 +150,7 @@ enum base_json_got base_json_get_string(struct base_json_reader *reader, const c
     *out = (struct base_span){0};
     if (got != BASE_JSON_VALUE)
         return got;
-    if (!json_is_string(value))
+    if (json_typeof(value) != JSON_STRING)
         return wrong(reader, name, "must be a string");
     text = base_span_of(json_string_value(value), json_string_length(value));
     len = base_utf8_length(text);
@@ -174,9 +173,9 @@ enum base_json_got base_json_get_bool(struct base_json_reader *reader, const cha
     *out = false;
     if (got != BASE_JSON_VALUE)
         return got;
-    if (!json_is_boolean(value))
+    if (json_typeof(value) != JSON_TRUE && json_typeof(value) != JSON_FALSE)
         return wrong(reader, name, "must be true or false");
-    *out = json_is_true(value);
+    *out = json_typeof(value) == JSON_TRUE;
     return BASE_JSON_VALUE;
 }
 
@@ -190,7 +189,7 @@ enum base_json_got base_json_get_int(struct base_json_reader *reader, const char
     *out = 0;
     if (got != BASE_JSON_VALUE)
         return got;
-    if (!json_is_integer(value))
+    if (json_typeof(value) != JSON_INTEGER)
         return wrong(reader, name, "must be an integer");
     number = json_integer_value(value);
     if (number < min || number > max) {
@@ -210,7 +209,7 @@ enum base_json_got base_json_get_time(struct base_json_reader *reader, const cha
     *out_us = 0;
     if (got != BASE_JSON_VALUE)
         return got;
-    if (!json_is_string(value) ||
+    if (json_typeof(value) != JSON_STRING ||
         base_time_parse(base_span_of(json_string_value(value), json_string_length(value)),
                         out_us) != BASE_OK)
         return wrong(reader, name,
@@ -227,7 +226,7 @@ enum base_json_got base_json_get_array(struct base_json_reader *reader, const ch
     *out = NULL;
     if (got != BASE_JSON_VALUE)
         return got;
-    if (!json_is_array(value))
+    if (json_typeof(value) != JSON_ARRAY)
         return wrong(reader, name, "must be an array");
     if (json_array_size(value) > max_items) {
         base_json_error_add(reader->errors, name, "must have at most %zu items", max_items);
@@ -246,7 +245,7 @@ enum base_json_got base_json_get_object(struct base_json_reader *reader, const c
     *out = NULL;
     if (got != BASE_JSON_VALUE)
         return got;
-    if (!json_is_object(value))
+    if (json_typeof(value) != JSON_OBJECT)
         return wrong(reader, name, "must be an object");
     *out = value;
     return BASE_JSON_VALUE;
@@ -418,12 +417,13 @@ static enum base_err put_real(struct base_buf *buf, const json_t *value)
     char text[64];
 
     /* The fewest digits that mean the same double: 0.1 and not 0.10000000000000001. */
-    for (size_t digits = 15; digits <= 17; digits++) {
+    for (size_t digits = 15;; digits++) {
         size_t len =
             json_dumpb(value, text, sizeof text - 1, JSON_ENCODE_ANY | JSON_REAL_PRECISION(digits));
 
-        if (len == 0 || len >= sizeof text)
+        if (len == 0)
             return BASE_INTERNAL;
+        assert(len < sizeof text); /* sign, digits, point, exponent: 24 */
         text[len] = '\0';
         if (digits == 17 || strtod(text, NULL) == json_real_value(value))
             break;
@@ -456,11 +456,10 @@ static enum base_err put_value(struct base_buf *buf, const json_t *value, unsign
     case JSON_FALSE:
         BASE_BUF_LIT(buf, "false");
         return BASE_OK;
-    case JSON_NULL:
+    default: /* JSON_NULL: there is no other */
         BASE_BUF_LIT(buf, "null");
         return BASE_OK;
     }
-    return BASE_INTERNAL;
 }
 
 enum base_err base_json_put_value(struct base_buf *buf, const json_t *value)

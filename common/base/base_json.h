@@ -33,7 +33,8 @@ void base_json_error_add(struct base_json_errors *errors, const char *field, con
 
 /* Getters over an object. Each says what was there: absent, JSON null, or a value of the right type
  * and size in *out. A wrong type or size adds an error and answers BASE_JSON_WRONG. Members never
- * asked for are unknown: base_json_reader_unknown() names the first of them. */
+ * asked for are unknown: base_json_reader_unknown() names the first of them. So is every one after
+ * the thirty-second that is asked for. */
 struct base_json_reader {
     json_t *object;
     struct base_json_errors *errors;

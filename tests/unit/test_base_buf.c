@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <wchar.h>
 
 #include <cmocka.h>
 
@@ -91,6 +92,33 @@ static void what_fits_is_kept_for_messages(void **state)
     base_buf_putf(&other, "%s-%d", "abc", 12345);
     assert_true(other.overflow);
     assert_string_equal(base_buf_cstr(&other), "abc-1");
+}
+
+static void what_printf_refuses_is_no_text(void **state)
+{
+    BASE_AUTO(base_buf_clear) struct base_buf buf;
+
+    (void)state;
+    base_buf_init(&buf, 50);
+    base_buf_putf(&buf, "a%lcb", (wint_t)0x110000); /* no character of any locale */
+    assert_true(buf.overflow);
+    assert_int_equal(buf.len, 0);
+}
+
+static void spans_of_nothing(void **state)
+{
+    struct base_span nothing = base_span_of(NULL, 0), text = BASE_SPAN("Text");
+
+    (void)state;
+    assert_true(base_span_eq(nothing, nothing));
+    assert_true(base_span_eq_nocase(nothing, BASE_SPAN("")));
+    assert_true(base_span_eq_nocase(text, BASE_SPAN("tEXT")));
+    assert_false(base_span_eq_nocase(text, BASE_SPAN("tEXU")));
+    assert_false(base_span_eq_nocase(text, nothing));
+    assert_true(base_span_starts(text, nothing));
+    assert_true(base_span_starts(nothing, nothing));
+    assert_false(base_span_starts(nothing, text));
+    assert_false(base_span_starts(text, BASE_SPAN("t")));
 }
 
 static void reserve_obeys_the_maximum(void **state)
@@ -185,6 +213,8 @@ int main(void)
         cmocka_unit_test(numbers_at_their_ends),
         cmocka_unit_test(the_maximum_holds),
         cmocka_unit_test(what_fits_is_kept_for_messages),
+        cmocka_unit_test(what_printf_refuses_is_no_text),
+        cmocka_unit_test(spans_of_nothing),
         cmocka_unit_test(reserve_obeys_the_maximum),
         cmocka_unit_test(reset_forgets_the_overflow_but_not_the_memory),
         cmocka_unit_test(empty_and_zeroed_buffers_work),

@@ -10,6 +10,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -170,7 +171,7 @@ static void files_as_people_write_them(void **state)
     assert_int_equal(load(fixture,
                           "\xef\xbb\xbf# settings\r\n\r\n; more\r\n  [cardea]  ; ours\r\n"
                           "   workers=5 ; five\r\n\ttoken_ttl   =   5m\r\n"
-                          "ops_listen = a;b = c: #d\r\nlog_level = debug",
+                          "\v\fops_listen\f=\va;b = c: #d\f;\r\nlog_level = debug",
                           NULL, NULL),
                      BASE_OK);
     assert_int_equal(fixture->settings.workers, 5);
@@ -302,6 +303,39 @@ static void files_that_cannot_be_read(void **state)
         BASE_TOO_LARGE);
 }
 
+/* Nobody is let through a permission but root, so root becomes somebody else for the moment. */
+static void a_file_that_others_own(void **state)
+{
+    struct fixture *fixture = *state;
+    struct settings settings = {0};
+    uid_t user = geteuid();
+    enum base_err err;
+
+    assert_int_equal(chmod(fixture->path, 0), 0);
+    assert_int_equal(user == 0 ? seteuid(65534) : 0, 0);
+    err = base_conf_load(&table, fixture->path, NULL, NULL, 0, &settings, NULL, &fixture->why);
+    assert_int_equal(seteuid(user), 0);
+    assert_int_equal(err, BASE_DENIED);
+    assert_non_null(strstr(base_buf_cstr(&fixture->why), "Permission denied"));
+}
+
+/* The table's own mistake comes before any of the user's. */
+static void a_default_is_checked_too(void **state)
+{
+    static const struct base_conf_item wrong[] = {
+        {"WORKERS", BASE_CONF_INT, FIELD(workers), "65", -1, 64, NULL, "-1 to 64", "h", NULL},
+    };
+    static const struct base_conf_table bad = {"CARDEA_", wrong, BASE_COUNT(wrong)};
+    struct fixture *fixture = *state;
+    struct settings settings = {0};
+
+    assert_int_equal(
+        base_conf_load(&bad, fixture->path, NULL, NULL, 0, &settings, NULL, &fixture->why),
+        BASE_INVALID);
+    assert_string_equal(base_buf_cstr(&fixture->why),
+                        "workers (default) is \"65\"; it accepts -1 to 64");
+}
+
 static void bad_environments(void **state)
 {
     static const struct {
@@ -335,6 +369,7 @@ static void bad_environments(void **state)
         {"CARDEA_FAILED_AUTH_LIMIT=-1/min", {"or off"}},
         {"CARDEA_FAILED_AUTH_LIMIT=100001/min", {"or off"}},
         {"CARDEA_FAILED_AUTH_LIMIT=20/s", {"or off"}},
+        {"CARDEA_FAILED_AUTH_LIMIT=20/hour", {"or off"}},
         {"CARDEA_FAILED_AUTH_LIMIT=/min", {"or off"}},
         {"CARDEA_FAILED_AUTH_LIMIT=20 /min", {"or off"}},
         {"CARDEA_FAILED_AUTH_LIMIT=Off", {"or off"}},
@@ -343,6 +378,7 @@ static void bad_environments(void **state)
         {"CARDEA_ISSUER=", {"issuer", "an https URL"}},
         {"CARDEA_ISSUER=https://i\nX: y", {"issuer", "https://i?X: y"}},
         {"CARDEA_ISSUER=https://\xe9", {"issuer", "https://?"}},
+        {"CARDEA_ISSUER=https://\x7f", {"issuer", "https://?"}},
         {"CARDEA_ISSUER=https://"
          "xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"
          "xxxxxxxxxxxx",
@@ -374,6 +410,10 @@ static void bad_flags(void **state)
                    LIST("did you mean --token-ttl?"));
     expect_refused(*state, load(*state, NULL, NULL, LIST("--password=hunter2")),
                    LIST("--password", "no setting"));
+    expect_refused(*state, load(*state, NULL, NULL, LIST("--log-levle=info")),
+                   LIST("did you mean --log-level?"));
+    expect_refused(*state, load(*state, NULL, NULL, LIST("--lug-lovle=info")), LIST("no setting"));
+    assert_null(strstr(base_buf_cstr(&((struct fixture *)*state)->why), "did you mean"));
     expect_refused(*state, load(*state, NULL, NULL, LIST("workers=3")), LIST("no setting"));
     expect_refused(*state, load(*state, NULL, NULL, LIST("-workers=3")), LIST("no setting"));
     expect_refused(*state, load(*state, NULL, NULL, LIST("--")), LIST("no setting"));
@@ -445,6 +485,8 @@ int main(void)
         CASE(bad_files),
         CASE(a_long_line_without_a_name),
         CASE(files_that_cannot_be_read),
+        CASE(a_file_that_others_own),
+        CASE(a_default_is_checked_too),
         CASE(bad_environments),
         CASE(a_bad_value_is_told_even_when_overridden),
         CASE(bad_flags),

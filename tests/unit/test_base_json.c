@@ -166,6 +166,22 @@ static void getters_tell_apart(void **state)
     assert_int_equal(errors.count, 0);
 }
 
+static void a_member_too_many_is_unknown(void **state)
+{
+    json_auto_t *object = parse("{\"last\":true}");
+    struct base_json_errors errors = {0};
+    struct base_json_reader reader;
+    bool truth;
+
+    (void)state;
+    base_json_reader_init(&reader, object, &errors);
+    for (size_t i = 0; i < BASE_COUNT(reader.asked); i++)
+        assert_int_equal(base_json_get_bool(&reader, "other", &truth), BASE_JSON_ABSENT);
+    assert_int_equal(base_json_get_bool(&reader, "last", &truth), BASE_JSON_VALUE);
+    assert_int_equal(reader.n_asked, BASE_COUNT(reader.asked));
+    assert_string_equal(base_json_reader_unknown(&reader), "last");
+}
+
 static void every_wrong_field_is_told(void **state)
 {
     json_auto_t *object =
@@ -229,7 +245,16 @@ static void errors_are_bounded(void **state)
 
 static void names_are_cut_between_characters(void **state)
 {
+    static const char *const kept[] = {"", "a", "\x80", "\x80\x80\x80", "\xc3\xa9"};
+
     (void)state;
+    for (size_t i = 0; i < BASE_COUNT(kept); i++) { /* nothing was cut, whatever it is */
+        struct base_json_errors errors = {0};
+
+        base_json_error_add(&errors, kept[i], "%s", kept[i]);
+        assert_string_equal(errors.items[0].field, kept[i]);
+        assert_string_equal(errors.items[0].message, kept[i]);
+    }
     for (int shift = 0; shift < 4; shift++) { /* a member's name is a stranger's text */
         struct base_json_errors errors = {0};
         char field[300] = "xxx";
@@ -301,6 +326,19 @@ static void members_and_commas(void **state)
                         "\"e\\\"\":null,\"f\":\"2027-01-01T00:00:00Z\",\"g\":[{\"h\":0}]}");
 }
 
+static void a_comma_only_between_members(void **state)
+{
+    BASE_AUTO(base_buf_clear) struct base_buf buf;
+
+    (void)state;
+    base_buf_init(&buf, 100);
+    base_json_put_name(&buf, "start");
+    base_buf_put_char(&buf, '[');
+    base_json_put_name(&buf, "a");
+    base_json_put_name(&buf, "b");
+    assert_string_equal(base_buf_cstr(&buf), "\"start\":[\"a\":,\"b\":");
+}
+
 static void values_come_back_as_they_were(void **state)
 {
     static const char *const texts[] = {
@@ -332,6 +370,7 @@ static void values_that_cannot_be_written(void **state)
     BASE_AUTO(base_buf_clear) struct base_buf buf, small;
     json_auto_t *text = json_string("too long for it");
     json_auto_t *deep = json_array();
+    json_auto_t *object = json_object();
     json_t *inner = deep;
 
     (void)state;
@@ -343,7 +382,34 @@ static void values_that_cannot_be_written(void **state)
         json_array_append_new(inner, json_array());
         inner = json_array_get(inner, 0);
     }
+    json_array_append_new(deep, json_null());
     assert_int_equal(base_json_put_value(&buf, deep), BASE_INTERNAL);
+    json_object_set(object, "a", deep);
+    json_object_set_new(object, "b", json_null());
+    assert_int_equal(base_json_put_value(&buf, object), BASE_INTERNAL);
+}
+
+static void *no_memory(size_t size BASE_UNUSED)
+{
+    return NULL;
+}
+
+static void memory_runs_out_inside_jansson(void **state)
+{
+    BASE_AUTO(base_buf_clear) struct base_buf buf;
+    json_auto_t *real = json_real(0.5);
+    json_malloc_t allocate;
+    json_free_t release;
+    enum base_err err;
+
+    (void)state;
+    base_buf_init(&buf, 1000);
+    json_get_alloc_funcs(&allocate, &release);
+    json_set_alloc_funcs(no_memory, release);
+    err = base_json_put_value(&buf, real);
+    json_set_alloc_funcs(allocate, release);
+    assert_int_equal(err, BASE_INTERNAL);
+    assert_int_equal(buf.len, 0);
 }
 
 int main(void)
@@ -353,14 +419,17 @@ int main(void)
         cmocka_unit_test(bad_texts),
         cmocka_unit_test(long_texts),
         cmocka_unit_test(getters_tell_apart),
+        cmocka_unit_test(a_member_too_many_is_unknown),
         cmocka_unit_test(every_wrong_field_is_told),
         cmocka_unit_test(errors_are_bounded),
         cmocka_unit_test(names_are_cut_between_characters),
         cmocka_unit_test(strings_are_escaped),
         cmocka_unit_test(bad_utf8_leaves_good_json),
         cmocka_unit_test(members_and_commas),
+        cmocka_unit_test(a_comma_only_between_members),
         cmocka_unit_test(values_come_back_as_they_were),
         cmocka_unit_test(values_that_cannot_be_written),
+        cmocka_unit_test(memory_runs_out_inside_jansson),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
