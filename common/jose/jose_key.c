@@ -242,7 +242,7 @@ enum base_err jose_key_adopt(enum jose_alg alg, EVP_PKEY **pkey, struct base_spa
     *pkey = NULL;
     *out = key;
     key = NULL;
-    return BASE_OK;
+    return jose_fail(BASE_OK); /* short of memory, OpenSSL does without some of it, and says so */
 }
 
 enum base_err jose_key_generate(enum jose_alg alg, struct jose_key **out)

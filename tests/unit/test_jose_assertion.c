@@ -9,6 +9,7 @@
 #include <stdarg.h>
 
 #include <cmocka.h>
+#include <jwt.h>
 #include <openssl/err.h>
 
 #define CLAIMS                                                                                     \
@@ -258,6 +259,8 @@ static void test_headers_refused(void **state)
         expect_header(JOSE_ES256, "ES256", more[i], BASE_INVALID);
     expect((struct jose_forge){.key = keys[0], .header = "{}", .payload = CLAIMS}, keys[0],
            BASE_INVALID);
+    expect((struct jose_forge){.key = keys[0], .header = "{\"alg\":256}", .payload = CLAIMS},
+           keys[0], BASE_INVALID);
     expect((struct jose_forge){.key = keys[0], .header = "[]", .payload = CLAIMS}, keys[0],
            BASE_INVALID);
 }
@@ -291,6 +294,7 @@ static void test_payloads(void **state)
         "{\"iss\":\"a\",\"sub\":\"A\"}",
         "{\"iss\":\"\",\"sub\":\"\"}",
         "{\"iss\":1,\"sub\":1}",
+        "{\"iss\":\"a\",\"sub\":1}",
         "{\"iss\":[\"a\"],\"sub\":[\"a\"]}",
         "{\"iss\":null,\"sub\":null}",
         "{\"iss\":\"a\",\"sub\":\"a\",\"sub\":\"a\"}",
@@ -415,7 +419,94 @@ static void test_peeked_must_match(void **state)
     assert_int_equal(jose_assertion_verify(base_span_str(text), &peeked, keys, 1), BASE_DENIED);
     jose_assertion_clear(&peeked);
     assert_int_equal(jose_assertion_verify(base_span_str(text), &peeked, keys, 1), BASE_DENIED);
+    wish.header = header("ES256", ",\"typ\":\"client-authentication+jwt\"");
     base_free(&other);
+    other = jose_forge(wish);
+    assert_int_equal(peek(other, &peeked), BASE_OK);
+    assert_int_equal(jose_assertion_verify(BASE_SPAN("a.b"), &peeked, keys, 1), BASE_DENIED);
+    jose_assertion_clear(&peeked);
+    base_free(&other);
+    base_free(&text);
+}
+
+/* The size is judged again, and so is the algorithm: what libjwt never sees, a registered key of
+ * that kind does not change. */
+static void test_verify_trusts_no_peek(void **state)
+{
+    char *text = jose_forge((struct jose_forge){
+        .key = keys[JOSE_ES256], .header = header("ES256", ""), .payload = CLAIMS});
+    char *big = base_calloc(1, JOSE_MAX_ASSERTION + 2);
+    struct jose_assertion peeked;
+
+    (void)state;
+    assert_int_equal(peek(text, &peeked), BASE_OK);
+    memset(big, 'A', JOSE_MAX_ASSERTION + 1);
+    assert_int_equal(jose_assertion_verify(base_span_str(big), &peeked, keys, 1), BASE_DENIED);
+    peeked.alg = JOSE_PS256;
+    assert_true(jose_assertion_fits(&peeked, keys[JOSE_PS256]));
+    assert_int_equal(jose_assertion_verify(base_span_str(text), &peeked, &keys[JOSE_PS256], 1),
+                     BASE_DENIED);
+    jose_assertion_clear(&peeked);
+    base_free(&big);
+    base_free(&text);
+}
+
+/* A libjwt that says yes to what it has not read: each lie alone must fail. */
+static struct {
+    bool no_token, no_text, active;
+    jwt_alg_t alg;
+    const char *grants;
+} lie;
+
+int __real_jwt_decode(jwt_t **jwt, const char *token, const unsigned char *key, int key_len);
+int __wrap_jwt_decode(jwt_t **jwt, const char *token, const unsigned char *key, int key_len);
+jwt_alg_t __real_jwt_get_alg(jwt_t *jwt);
+jwt_alg_t __wrap_jwt_get_alg(jwt_t *jwt);
+char *__real_jwt_get_grants_json(jwt_t *jwt, const char *grant);
+char *__wrap_jwt_get_grants_json(jwt_t *jwt, const char *grant);
+
+int __wrap_jwt_decode(jwt_t **jwt, const char *token, const unsigned char *key, int key_len)
+{
+    *jwt = NULL;
+    return lie.no_token ? 0 : __real_jwt_decode(jwt, token, key, key_len);
+}
+
+jwt_alg_t __wrap_jwt_get_alg(jwt_t *jwt)
+{
+    return lie.active ? lie.alg : __real_jwt_get_alg(jwt);
+}
+
+char *__wrap_jwt_get_grants_json(jwt_t *jwt, const char *grant)
+{
+    if (lie.no_text)
+        return NULL;
+    return lie.grants ? strdup(lie.grants) : __real_jwt_get_grants_json(jwt, grant);
+}
+
+static void test_libjwt_is_not_believed(void **state)
+{
+    char *text = jose_forge((struct jose_forge){
+        .key = keys[JOSE_ES256], .header = header("ES256", ""), .payload = CLAIMS});
+    struct jose_key **with = &keys[JOSE_ES256];
+
+    (void)state;
+    assert_int_equal(judge(text, with, 1), BASE_OK);
+    lie.no_token = true;
+    assert_int_equal(judge(text, with, 1), BASE_DENIED);
+    lie.no_token = false;
+    lie.active = true;
+    lie.alg = JWT_ALG_HS256;
+    assert_int_equal(judge(text, with, 1), BASE_DENIED);
+    lie.active = false;
+    lie.no_text = true;
+    assert_int_equal(judge(text, with, 1), BASE_DENIED);
+    lie.no_text = false;
+    lie.grants = "{\"iss\":\"key_a\",\"sub\":\"key_a\"}";
+    assert_int_equal(judge(text, with, 1), BASE_DENIED);
+    lie.grants = "{";
+    assert_int_equal(judge(text, with, 1), BASE_DENIED);
+    lie.grants = NULL;
+    assert_int_equal(judge(text, with, 1), BASE_OK);
     base_free(&text);
 }
 
@@ -512,6 +603,8 @@ int main(void)
         cmocka_unit_test(test_form),
         cmocka_unit_test(test_size),
         cmocka_unit_test(test_peeked_must_match),
+        cmocka_unit_test(test_verify_trusts_no_peek),
+        cmocka_unit_test(test_libjwt_is_not_believed),
         cmocka_unit_test(test_key_set),
         cmocka_unit_test(test_key_sets_refused),
     };

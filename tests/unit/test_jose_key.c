@@ -4,12 +4,14 @@
 
 #include "base_encode.h"
 #include "base_mem.h"
+#include "base_secret.h"
 #include "jose_forge.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 
 #include <cmocka.h>
+#include <openssl/crypto.h>
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/x509.h>
@@ -498,6 +500,78 @@ static void test_public_pem(void **state)
     jose_key_unref(&key);
 }
 
+/* OpenSSL's allocator: the one after so many more fails, once; negative: none. */
+static long left = -1;
+
+static void *scarce_malloc(size_t size, const char *file BASE_UNUSED, int line BASE_UNUSED)
+{
+    return left-- == 0 ? NULL : malloc(size);
+}
+
+static void *scarce_realloc(void *old, size_t size, const char *file BASE_UNUSED,
+                            int line BASE_UNUSED)
+{
+    return left-- == 0 ? NULL : realloc(old, size);
+}
+
+static void plain_free(void *memory, const char *file BASE_UNUSED, int line BASE_UNUSED)
+{
+    free(memory);
+}
+
+/* Our digest promises to end the process instead, which is not what is tried here. */
+void __real_base_sha256(struct base_span data, uint8_t out[BASE_SHA256_LEN]);
+void __wrap_base_sha256(struct base_span data, uint8_t out[BASE_SHA256_LEN]);
+
+void __wrap_base_sha256(struct base_span data, uint8_t out[BASE_SHA256_LEN])
+{
+    long kept = left;
+
+    left = -1;
+    __real_base_sha256(data, out);
+    left = kept;
+}
+
+/* Memory runs out at each place in turn: a key or an error, never half of one. */
+static void test_jwk_without_memory(void **state)
+{
+    static const char *const texts[] = {"{" EC "}", "{" RSA "}", "{" OKP "}"};
+
+    (void)state;
+    for (size_t i = 0; i < BASE_COUNT(texts); i++) {
+        long failing = 0, refused = 0;
+        bool is_done = false;
+
+        while (!is_done) {
+            struct jose_key *key;
+            char why[256];
+            enum base_err err;
+
+            left = failing++;
+            err = read_jwk(texts[i], &key, why, sizeof why);
+            is_done = left >= 0; /* it asked for less */
+            left = -1;
+            refused += err != BASE_OK;
+            assert_int_equal(key != NULL, err == BASE_OK);
+            assert_int_equal(ERR_peek_error(), 0);
+            jose_key_unref(&key);
+        }
+        assert_true(refused > 10);
+    }
+}
+
+static void test_no_jwk(void **state)
+{
+    struct jose_key *key;
+    struct base_buf why;
+    char memory[100];
+
+    (void)state;
+    base_buf_init_fixed(&why, memory, sizeof memory);
+    assert_int_equal(jose_key_from_jwk(NULL, &key, &why), BASE_INVALID);
+    assert_null(key);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -517,7 +591,12 @@ int main(void)
         cmocka_unit_test(test_rsa_sizes),
         cmocka_unit_test(test_kid_length),
         cmocka_unit_test(test_public_pem),
+        cmocka_unit_test(test_no_jwk),
+        cmocka_unit_test(test_jwk_without_memory),
     };
+
+    if (!CRYPTO_set_mem_functions(scarce_malloc, scarce_realloc, plain_free))
+        return 1;
 
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
