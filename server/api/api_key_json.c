@@ -37,10 +37,7 @@ static void put_list_or_null(struct base_buf *out, const char *name, const struc
 static void put_text_as_json(struct base_buf *out, const char *name, struct base_span json)
 {
     base_json_put_name(out, name);
-    if (json.len > 0)
-        base_buf_put_span(out, json);
-    else
-        BASE_BUF_LIT(out, "null");
+    base_buf_put_span(out, json);
 }
 
 static const char *status_of(const struct store_key *key, int64_t now_us)

@@ -270,6 +270,49 @@ static void test_limits_of_size(void **state)
     assert_int_equal(scene->call.errors.count, 0);
 }
 
+/* The text of a set that is good, with something added that nobody knows. */
+static void read_jwks(struct scene *scene, char filler, size_t len)
+{
+    char *member = test_malloc(len + 1), *text = test_malloc(len + 1000);
+
+    memset(member, filler, len);
+    member[len] = '\0';
+    snprintf(text, len + 1000,
+             "{" GOOD ",\"jwks\":{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\","
+             "\"x\":\"f83OJ3D2xF1Bg8vub9tLe1gHMzV76e8Tus9uPHvRVEU\","
+             "\"y\":\"x_FEzRu9m36HLN_tue659LNpXW6pCyStikYjKIWI5a0\",\"z\":\"%s\"}]}}",
+             member);
+    read_key(scene, text, true);
+    test_free(text);
+    test_free(member);
+}
+
+static void test_jwks_size(void **state)
+{
+    struct scene *scene = *state;
+
+    read_jwks(scene, 'x', 16000);
+    assert_int_equal(scene->call.errors.count, 0);
+    assert_true(scene->fields.jwks.len > 16000);
+    read_jwks(scene, 'x', 16384);
+    assert_true(scene->call.errors.count == 1 && wrong(scene, "jwks"));
+    read_jwks(scene, '<', 16000); /* escaped, it is six times as long */
+    assert_true(scene->call.errors.count == 1 && wrong(scene, "jwks"));
+    assert_int_equal(scene->fields.jwks.len, 0);
+}
+
+/* What holds the text is shared by a worker's requests, and may be full. */
+static void test_no_room_for_claims(void **state)
+{
+    struct scene *scene = *state;
+
+    base_buf_clear(&scene->call.text);
+    base_buf_init(&scene->call.text, 8);
+    read_key(scene, "{" GOOD ",\"claims\":{\"a\":\"too long\"}}", true);
+    assert_true(scene->call.errors.count == 1 && wrong(scene, "claims"));
+    assert_true(base_span_eq(scene->fields.claims, BASE_SPAN("{}")));
+}
+
 /* --- out --- */
 
 static struct store_key a_key(void)
@@ -330,6 +373,10 @@ static void test_shown(void **state)
     assert_string_equal(text_of(object, "auth_method"), "client_secret");
     assert_true(json_is_null(json_object_get(object, "last_used_at")));
     assert_true(json_is_null(json_object_get(object, "audience")));
+    assert_true(json_is_object(json_object_get(object, "claims")));
+    json_decref(object);
+    key.fields.claims = (struct base_span){0};
+    object = shown(&key, NULL);
     assert_true(json_is_object(json_object_get(object, "claims")));
 }
 
@@ -398,6 +445,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_defaults, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_jwks_size, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_room_for_claims, setup, teardown),
         cmocka_unit_test_setup_teardown(test_everything, setup, teardown),
         cmocka_unit_test_setup_teardown(test_nulls_stand_for_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_wrong_field_at_once, setup, teardown),

@@ -149,7 +149,10 @@ static void test_trace(void **state BASE_UNUSED)
         {"traceparent: 00-0AF7651916CD43DD8448EB211C80319C-" PARENT "-01\r\n", false},
         {"traceparent: 00-" TRACE "-" PARENT "-0\r\n", false},
         {"traceparent: 00-" TRACE "-" PARENT "-0G\r\n", false},
+        {"traceparent: f0-" TRACE "-" PARENT "-01\r\n", true},
         {"traceparent: 00_" TRACE "-" PARENT "-01\r\n", false},
+        {"traceparent: 00-" TRACE "_" PARENT "-01\r\n", false},
+        {"traceparent: 00-" TRACE "-" PARENT "_01\r\n", false},
         {"traceparent: 00-" TRACE "-" PARENT "-01\r\ntraceparent: 00-" TRACE "-" PARENT "-01\r\n",
          false},
     };
