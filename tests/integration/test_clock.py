@@ -9,7 +9,7 @@ import socket
 import time
 
 import pytest
-from conftest import PATIENCE, new_site, wait_until
+from conftest import PATIENCE, connection, new_site, wait_until
 from pressure import SLACK, exchange, post_bytes
 
 LIBRARY = next(iter(glob.glob("/usr/lib/*/faketime/libfaketime.so.1")), None)
@@ -101,6 +101,31 @@ def test_a_step(world, step):
             claims_of(json.loads(b)["access_token"])["iat"] - time.time()) < 30 and b)(
                 *exchange(idle, post_bytes(world.key))), "tokens of the old time", 3 + SLACK), 0)
     assert instance.alive()
+
+
+@pytest.mark.parametrize("step", [3600, -3600])
+def test_deadlines_keep_their_length(world, step):
+    """After a step back, what waits for the wall clock would wait an hour; after one ahead, not at all."""
+    instance = world.site.start(program=world.clock.program(), HEADER_TIMEOUT="2s", FAILED_AUTH_LIMIT="3/min")
+    wrong = dict(world.key, secret="wrong")
+    statuses = [instance.token(wrong).status for _ in range(4)]
+    limited = time.monotonic()
+    assert 401 in statuses and 429 in statuses
+    with socket.create_connection(instance.address, timeout=PATIENCE) as half, connection(world.site.database) as conn:
+        conn.cursor().execute("BEGIN; LOCK TABLE api_key IN ACCESS EXCLUSIVE MODE")
+        begin = time.monotonic()
+        half.sendall(b"GET / HTTP/1.1\r\n")
+        world.clock.set(f"{step:+d}")
+        answer = instance.token(wrong)
+        if time.monotonic() - limited < 15:
+            assert answer.status == 429, "a step refills no bucket"
+        assert half.recv(65536).startswith(b"HTTP/1.1 408 ")
+        assert 1.5 < time.monotonic() - begin < 2 + 2 * SLACK, "the time for a header"
+        begin = time.monotonic()
+        other = dict(world.key, key_id="key_" + "a" * 24)
+        assert instance.token(other).status == 503
+        assert time.monotonic() - begin < 2 + SLACK, "the time for the database"
+    world.clock.set("+0")
 
 
 def test_steps_under_load(world):

@@ -404,6 +404,10 @@ def test_failover(postgres, how):
                 # A round that has just begun with the host that hangs costs its deadline first.
                 fault.recovers(within=TO_TOKEN if how == "killed" else TO_TOKEN + TIMEOUT)
             assert instance.token(new_key).status == 200
+            # Those that nobody has used since do not know of a host that hangs: all but the look-ups' and the jobs'.
+            least = CONNECTIONS if how == "killed" else 3
+            wait_until(lambda: least <= backends(standby.tcp_url(database)) <= CONNECTIONS,
+                       "as many connections as before", 10)
         finally:
             instance.stop()
             standby.close()

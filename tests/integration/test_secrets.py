@@ -14,7 +14,7 @@ import time
 import urllib.parse
 
 import pytest
-from conftest import basic, new_site, wait_until
+from conftest import basic, connection, new_site, wait_until
 from pressure import exchange, post_bytes, tls_connect, write_certificate
 
 ROOT_ONLY = pytest.mark.skipif(os.geteuid() != 0, reason="only root may read the memory of a process like this")
@@ -141,6 +141,15 @@ class Sender:
                 assert status == 200
 
 
+    def while_the_database_hangs(self, site, key):
+        """What waits for an answer that never comes has to be kept, and then forgotten."""
+        with connection(site.database) as conn, conn.cursor() as cursor:
+            cursor.execute("BEGIN; LOCK TABLE api_key IN ACCESS EXCLUSIVE MODE")
+            for what in ("a secret that waits", "another that waits"):
+                self.send(post_bytes(dict(key, secret=self.canary(what))), (503,))
+        wait_until(self.instance.is_ready, "the database answers again")
+
+
 @pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
 @ROOT_ONLY
 def test_canary(server, tls):
@@ -153,6 +162,7 @@ def test_canary(server, tls):
         sender = Sender(instance, tls)
         token = re.search(rb'"access_token":"([^"]+)', sender.send(post_bytes(admin), (200,)))[1].decode()
         sender.all_ways(key, token)
+        sender.while_the_database_hangs(site, key)
         time.sleep(1)
         assert len(sender.fakes) > 15 and len(sender.canaries) == 4
         found = []

@@ -9,9 +9,9 @@ import threading
 import time
 
 import pytest
-from conftest import PATIENCE, connection, new_site, split_responses, wait_until
-from pressure import (LITTLE_KEPT, SLACK, Clients, count_files, cpu_seconds, post_bytes, resident_kib,
-                      write_certificate)
+from conftest import PATIENCE, Response, connection, new_site, split_responses, wait_until
+from pressure import (LITTLE_KEPT, SLACK, Clients, count_files, cpu_seconds, exchange, post_bytes, resident_kib,
+                      tls_connect, write_certificate)
 
 LIMIT = 2.0  # s: the timeouts that the server is given
 MANY = 10000
@@ -212,12 +212,22 @@ def test_resets_while_the_database_works(world):
     wait_until(lambda: count_files(instance) <= files + 2, "no descriptor is left open")
 
 
+class TlsClients(Clients):
+    def ask(self):
+        with tls_connect(self.instance) as sock:
+            return Response(exchange(sock, post_bytes(self.key))[0], [], b"")
+
+
 def test_tls_hellos_by_the_byte(server):
     with new_site(server) as site:
         cert, key_file = write_certificate(site.dir)
+        key = site.demo()
         instance = site.start(TLS_CERT_FILE=cert, TLS_KEY_FILE=key_file, TLS_TIMEOUT="2s")
-        ends, _ = trickle(instance, 50, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\0")
+        with TlsClients(instance, key) as healthy:
+            ends, _ = trickle(instance, 50, b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", b"\0")
         check_ends(ends)
+        assert healthy.broken == [] and set(healthy.statuses()) == {200}
+        assert max(seen.took for seen in healthy.seen) < 2 * SLACK
 
 
 def raise_limit(wanted):

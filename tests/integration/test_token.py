@@ -36,6 +36,8 @@ class World:
         site.tenant("closed")
         self.orphan = site.key("closed", name="of a disabled tenant")
         site.cli("tenant", "disable", "closed")
+        site.tenant("other")
+        self.foreign = site.key("other", name="of another tenant")
         self.server = site.start()
 
     def claims_of(self, key, **form):
@@ -276,6 +278,8 @@ INVALID_CLIENT = {
     "secret in other case": lambda w: w.server.token(dict(w.key, secret=w.key["secret"].swapcase())),
     "secret of 4 KiB": lambda w: w.server.token(dict(w.key, secret="a" * 4096)),
     "another key's secret": lambda w: w.server.token(dict(w.key, secret=w.reader["secret"])),
+    "another tenant's secret": lambda w: w.server.token(dict(w.key, secret=w.foreign["secret"])),
+    "another tenant's key": lambda w: w.server.token(dict(w.foreign, secret=w.key["secret"])),
     "unknown key": lambda w: w.server.token(UNKNOWN),
     "unknown key in the body": lambda w: w.server.token(UNKNOWN, post=True),
     "malformed key ID": lambda w: w.server.token(dict(w.key, key_id="' OR 1=1 --")),
