@@ -39,7 +39,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 REPORTS = re.compile(
     r"ERROR: AddressSanitizer|ERROR: LeakSanitizer|runtime error:|WARNING: ThreadSanitizer"
     r"|AddressSanitizer:DEADLYSIGNAL|Assertion `.*' failed|LeakSanitizer has encountered")
-PATIENCE = 30  # seconds until a condition counts as never coming true; sanitizers are slow
+# Seconds until a condition counts as never coming true: sanitizers are slow, valgrind more so.
+PATIENCE = int(os.environ.get("CARDEA_TEST_PATIENCE", "30"))
 
 
 def binary():
