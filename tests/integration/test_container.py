@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The container's parts, as far as they can be had without a Docker engine: docker/check-image builds and runs the image
-itself, which takes minutes and is not part of this."""
+"""The container: its parts, held against the program; and docker/check-image, which starts the image as a server and has
+docker compose give a token, where the machine lets a Docker engine run."""
+import contextlib
 import json
 import os
 import pathlib
@@ -12,7 +13,7 @@ import tempfile
 
 import pytest
 import yaml
-from conftest import ROOT, base_environment, binary, die_with_parent, free_port, http_request, wait_until
+from conftest import PATIENCE, ROOT, base_environment, binary, die_with_parent, free_port, http_request, wait_until
 from test_service import settings_table
 
 DOCKER = ROOT / "docker"
@@ -134,3 +135,25 @@ def test_compose_gives_a_token_that_its_gateway_accepts(site, folder):
     finally:
         nginx.send_signal(signal.SIGQUIT)
         nginx.wait(30)
+
+
+def test_the_image_is_a_server_and_compose_gives_a_token():
+    """All but the compiling: the last stage of the Dockerfile, with the program of a release build."""
+    program = ROOT / "build" / "release" / "cardea"
+    if not program.exists():
+        pytest.skip("needs a binary without sanitizers: cmake --build --preset release")
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen([DOCKER / "check-image", "--program", program], stdin=subprocess.DEVNULL, stdout=log,
+                                   stderr=subprocess.STDOUT, env=base_environment(), start_new_session=True)
+        try:
+            status = process.wait(20 * PATIENCE)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)  # and all that it started goes with it
+        log.seek(0)
+        text = log.read()
+    if status == 77:
+        pytest.skip(text.splitlines()[-1])
+    assert status == 0, text
+    for line in ("size over its base", "token: {", "gateway: 401", "docker run, read-only", "cardea-1: healthy", "done"):
+        assert line in text, text
