@@ -240,7 +240,10 @@ static void begin_setup(struct db_conn *conn)
     bool sent;
 
     base_buf_init(&sql, 16384);
-    base_buf_putf(&sql, "SET statement_timeout = %u", db_conn_statement_timeout_ms(conn));
+    /* Nor is any statement here long enough to be worth compiling, which PostgreSQL may believe of
+     * tables that it has not analysed yet. */
+    base_buf_putf(&sql, "SET statement_timeout = %u; SET jit = off",
+                  db_conn_statement_timeout_ms(conn));
     if (conn->options.session)
         base_buf_putf(&sql, "; %s", conn->options.session);
     for (const struct db_channel *channel = conn->channels; channel; channel = channel->next)
