@@ -20,7 +20,6 @@
 /* One call under way, from the public function to its answer. */
 struct store_call {
     union {
-        store_ping_fn *ping;
         store_expire_fn *expire;
         store_assertions_fn *assertions;
         store_done_fn *done;
@@ -37,6 +36,7 @@ struct store_call {
         store_audit_list_fn *audit_list;
         store_signing_list_fn *signing_list;
         store_seal_use_fn *seal_use;
+        store_seal_need_fn *seal_need;
         store_schema_fn *schema;
     } fn;
     void *ctx;

@@ -10,8 +10,6 @@
 
 /* SQL keeps its own lines. */
 /* clang-format off */
-static const struct db_statement ping = {"ping", "SELECT clock_timestamp()", DB_READ};
-
 /* A thousand at a time, so that no lock is held for long; SKIP LOCKED, so that instances which do this at
  * the same moment do not wait for each other. That a previous secret is over is no change by an admin: no
  * version grows. */
@@ -47,22 +45,6 @@ static const struct db_statement use_assertions = {
     " SELECT EXISTS (SELECT FROM changed WHERE changed.digest = given.digest) FROM given ORDER BY place",
     DB_WRITE};
 /* clang-format on */
-
-static void pinged(void *data, const struct db_answer *answer)
-{
-    struct store_call *call = data;
-
-    call->fn.ping(call->ctx, answer->err);
-    base_free(&call);
-}
-
-void store_ping(struct db_conn *db, store_ping_fn *done, void *ctx)
-{
-    struct store_call *call = store_call_new(ctx);
-
-    call->fn.ping = done;
-    db_query(db, &ping, NULL, 0, pinged, call);
-}
 
 static void expired(void *data, const struct db_answer *answer)
 {

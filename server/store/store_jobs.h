@@ -5,10 +5,6 @@
 
 #include "store_key.h"
 
-/* Reads nothing but the database's clock: is it there? */
-typedef void store_ping_fn(void *ctx, enum base_err err);
-void store_ping(struct db_conn *db, store_ping_fn *done, void *ctx);
-
 /* Deletes idempotency keys older than 24 h and `jti`s whose assertions have expired, and forgets
  * previous secrets whose overlap is over: at most 1,000 of each. `more`: one of the thousands was
  * full, so that it is worth asking again at once. */

@@ -227,17 +227,18 @@ static const struct db_statement delete = {
     " SELECT" STORE_OUTCOME("EXISTS (SELECT FROM api_key WHERE " THIS_KEY ")"),
     DB_WRITE};
 
-/* Times travel as text[] beside the IDs. Rows are locked in the order of their IDs, so that two instances
- * that write the same keys do not wait for each other in a circle. A row that has been written within the
- * minute is left alone, and not even locked: other workers noted the same use, or tokens of this one were
- * on their way while it was written. */
+/* Times travel as text[] beside the IDs. A row that has been written within the minute is left alone, and not
+ * even locked: other workers noted the same use, or tokens of this one were on their way while it was written.
+ * One that somebody else has locked is left out: the key's next use is noted again, and one row must not hold
+ * up a thousand, nor the poll of the database that comes after them. So nobody waits for anybody here, and two
+ * instances with the same keys cannot do so in a circle. */
 static const struct db_statement touch = {
     "key_touch",
     "WITH used AS (SELECT id, 'epoch'::timestamptz + max(at::bigint) * interval '1 microsecond' AS at"
              " FROM unnest($1::text[], $2::text[]) AS u (id, at) GROUP BY id),"
     " due AS (SELECT k.key_id, used.at FROM used JOIN api_key k ON k.key_id = used.id AND k.seq > 0"
              " WHERE k.last_used_at IS NULL OR k.last_used_at <= used.at - interval '1 minute'"
-             " ORDER BY k.key_id FOR NO KEY UPDATE OF k)"
+             " FOR NO KEY UPDATE OF k SKIP LOCKED)"
     " UPDATE api_key k SET last_used_at = due.at FROM due WHERE k.key_id = due.key_id",
     DB_WRITE};
 

@@ -29,7 +29,8 @@ static const struct db_statement list = {
 static const struct db_statement first = {
     "signing_key_first",
     "WITH" CLOCK ","
-    " changed AS (" INSERT_SIGNS " WHERE NOT EXISTS (SELECT FROM signing_key) RETURNING kid),"
+    " changed AS (" INSERT_SIGNS " WHERE NOT EXISTS (SELECT FROM signing_key WHERE state <> 'retired')"
+             " RETURNING kid),"
     STORE_LOGGED("$6")
     " SELECT" STORE_OUTCOME("true"),
     DB_WRITE};
@@ -48,7 +49,7 @@ static const struct db_statement announce = {
     DB_WRITE};
 
 /* `changed` reads `retired`, so that the old key has left the unique index before the new one enters it.
- * The ring's longest_ttl knows of every API key that ever was. */
+ * The ring's longest_ttl knows of every API key that ever was, and of every server's default. */
 static const struct db_statement activate = {
     "signing_key_activate",
     "WITH" CLOCK ","
@@ -102,6 +103,34 @@ static const struct db_statement seal_uses = {
              " WHERE previous_expires_at > now() AND expires_at > now() AND seq > 0 GROUP BY 1"
     ") AS uses GROUP BY seal ORDER BY seal",
     DB_READ};
+
+/* Each step looks for the next master key in the index (sql/002_seal_indexes.sql), so the answer takes as many
+ * look-ups as there are master keys, not keys: min() and DISTINCT would read them all. */
+#define SEALS_OF(column)                                                                           \
+    "(SELECT " column " FROM api_key WHERE " column " IS NOT NULL AND seq > 0"                     \
+    " ORDER BY " column " LIMIT 1)"                                                                \
+    " UNION ALL SELECT (SELECT k." column " FROM api_key k WHERE k." column " > s.seal AND k.seq > 0" \
+    " ORDER BY k." column " LIMIT 1) FROM "
+
+static const struct db_statement seals_needed = {
+    "seals_needed",
+    "WITH RECURSIVE"
+    " current (seal) AS (" SEALS_OF("secret_seal") "current s WHERE s.seal IS NOT NULL),"
+    " previous (seal) AS (" SEALS_OF("previous_seal") "previous s WHERE s.seal IS NOT NULL)"
+    " SELECT seal, bool_or(signing), bool_or(NOT signing) FROM ("
+    " SELECT seal_id AS seal, true AS signing FROM signing_key"
+    " UNION ALL SELECT seal, false FROM current WHERE EXISTS (SELECT FROM api_key k"
+             " WHERE k.secret_seal = seal AND k.seq > 0 AND k.expires_at > now())"
+    " UNION ALL SELECT seal, false FROM previous WHERE EXISTS (SELECT FROM api_key k"
+             " WHERE k.previous_seal = seal AND k.seq > 0"
+             " AND least(k.previous_expires_at, k.expires_at) > now())"
+    ") AS needs GROUP BY seal ORDER BY seal",
+    DB_READ};
+
+static const struct db_statement note_ttl = {
+    "signing_ring_note_ttl",
+    "UPDATE signing_ring SET longest_ttl = $1::int WHERE longest_ttl < $1",
+    DB_WRITE};
 /* clang-format on */
 
 /* ---- Reading ---- */
@@ -234,6 +263,25 @@ void store_signing_key_activate(struct db_conn *db, struct base_span kid, int64_
     change(db, &activate, &params, done, ctx);
 }
 
+static void ttl_noted(void *data, const struct db_answer *answer)
+{
+    struct store_call *call = data;
+    struct store_outcome outcome = store_read_error(answer, NULL);
+
+    call->fn.done(call->ctx, &outcome);
+    base_free(&call);
+}
+
+void store_signing_ring_note_ttl(struct db_conn *db, int64_t ttl_us, store_done_fn *done, void *ctx)
+{
+    struct store_call *call = store_call_new(ctx);
+    struct store_params params = {0};
+
+    call->fn.done = done;
+    store_put(&params, db_int4((int32_t)((ttl_us + BASE_US_PER_S - 1) / BASE_US_PER_S)));
+    store_query(db, &note_ttl, &params, ttl_noted, call);
+}
+
 void store_signing_key_replace_all(struct db_conn *db, const struct store_signing_key *key,
                                    const struct store_idempotency *idempotency,
                                    const struct store_audit *audit, store_done_fn *done, void *ctx)
@@ -295,4 +343,31 @@ void store_seal_uses(struct db_conn *db, store_seal_use_fn *done, void *ctx)
 
     call->fn.seal_use = done;
     db_query(db, &seal_uses, NULL, 0, counted, call);
+}
+
+static void needed(void *data, const struct db_answer *answer)
+{
+    BASE_AUTO(base_free) struct store_seal_need *needs = NULL;
+    struct store_call *call = data;
+    size_t n_needs = 0;
+
+    if (answer->err == BASE_OK) {
+        n_needs = (size_t)db_result_rows(answer->result);
+        needs = base_calloc(n_needs + 1, sizeof *needs);
+    }
+    for (size_t i = 0; i < n_needs; i++) {
+        needs[i].seal_id = store_row_seal_id(answer->result, (int)i, 0);
+        needs[i].signing_keys = db_row_bool(answer->result, (int)i, 1);
+        needs[i].secrets = db_row_bool(answer->result, (int)i, 2);
+    }
+    call->fn.seal_need(call->ctx, answer->err, needs, n_needs);
+    base_free(&call);
+}
+
+void store_seals_needed(struct db_conn *db, store_seal_need_fn *done, void *ctx)
+{
+    struct store_call *call = store_call_new(ctx);
+
+    call->fn.seal_need = done;
+    db_query(db, &seals_needed, NULL, 0, needed, call);
 }

@@ -31,9 +31,9 @@ typedef void store_signing_list_fn(void *ctx, enum base_err err,
                                    int64_t now_us, int64_t generation);
 void store_signing_key_list(struct db_conn *db, store_signing_list_fn *done, void *ctx);
 
-/* The very first key: signs at once. Only if the table is empty: otherwise BASE_CONFLICT (another
- * instance was first), and the caller reloads. Under the rotation's advisory lock, as all that
- * follow. */
+/* The first key: signs at once. Only while none signs and none is announced: otherwise
+ * BASE_CONFLICT (another instance was first), and the caller reloads. Under the rotation's advisory
+ * lock, as all that follow. */
 void store_signing_key_first(struct db_conn *db, const struct store_signing_key *key,
                              const struct store_audit *audit, store_done_fn *done, void *ctx);
 /* A key to be: published now, signs after `wait_us`. BASE_CONFLICT: one is announced already.
@@ -42,11 +42,16 @@ void store_signing_key_announce(struct db_conn *db, const struct store_signing_k
                                 int64_t wait_us, const struct store_idempotency *idempotency,
                                 const struct store_audit *audit, store_done_fn *done, void *ctx);
 /* The announced key `kid` signs, the signing one retires and stays published for publish_us after
- * its last possible token, the longest token_ttl of any key (at least default_ttl_us) being taken
- * into account. BASE_CONFLICT: not announced any more, or not yet time. */
+ * its last possible token, the longest token_ttl of any key and of any server's default (at least
+ * default_ttl_us) being taken into account. BASE_CONFLICT: not announced any more, or not yet time.
+ */
 void store_signing_key_activate(struct db_conn *db, struct base_span kid, int64_t default_ttl_us,
                                 int64_t publish_us, const struct store_audit *audit,
                                 store_done_fn *done, void *ctx);
+/* A server that is about to issue tokens of this lifetime says so first: later activations, by
+ * whichever instance and with whatever default, keep the retired key published for them. */
+void store_signing_ring_note_ttl(struct db_conn *db, int64_t ttl_us, store_done_fn *done,
+                                 void *ctx);
 /* Emergency: every other key is deleted, `key` signs at once. */
 void store_signing_key_replace_all(struct db_conn *db, const struct store_signing_key *key,
                                    const struct store_idempotency *idempotency,
@@ -59,7 +64,17 @@ void store_signing_key_reseal(struct db_conn *db, struct base_span kid,
                               const struct base_seal_id *seal_id, const struct store_audit *audit,
                               store_done_fn *done, void *ctx);
 
-/* How many objects need which master key. */
+/* Which master keys are needed: quick, however many keys there are. */
+struct store_seal_need {
+    struct base_seal_id seal_id;
+    bool signing_keys;
+    bool secrets; /* those that store_seal_uses() counts */
+};
+typedef void store_seal_need_fn(void *ctx, enum base_err err, const struct store_seal_need *needs,
+                                size_t n_needs);
+void store_seals_needed(struct db_conn *db, store_seal_need_fn *done, void *ctx);
+
+/* How many objects need which master key: reads every key. */
 struct store_seal_use {
     struct base_seal_id seal_id;
     int64_t signing_keys;

@@ -267,11 +267,6 @@ void on_done(void *ctx, const struct store_outcome *outcome)
     keep_outcome(ctx, outcome);
 }
 
-void on_ping(void *ctx, enum base_err err)
-{
-    keep_err(ctx, err);
-}
-
 void on_expire(void *ctx, enum base_err err, bool more)
 {
     struct answer *answer = ctx;
@@ -408,6 +403,15 @@ void on_seal_use(void *ctx, enum base_err err, const struct store_seal_use *uses
 
     answer->n = n;
     answer->uses = keep(uses, n * sizeof *uses);
+    keep_err(answer, err);
+}
+
+void on_seal_need(void *ctx, enum base_err err, const struct store_seal_need *needs, size_t n)
+{
+    struct answer *answer = ctx;
+
+    answer->n = n;
+    answer->needs = keep(needs, n * sizeof *needs);
     keep_err(answer, err);
 }
 

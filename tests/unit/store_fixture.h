@@ -57,6 +57,7 @@ struct answer {
     int64_t now_us, generation;
     struct store_audit_row *audit;
     struct store_seal_use *uses;
+    struct store_seal_need *needs;
     char why[512];
     int applied, version;
 };
@@ -72,7 +73,6 @@ void on_key(void *ctx, enum base_err err, const struct store_key *key);
 void on_key_list(void *ctx, enum base_err err, const struct store_key_list *list);
 void on_key_change(void *ctx, const struct store_outcome *outcome, const struct store_key *key);
 void on_done(void *ctx, const struct store_outcome *outcome);
-void on_ping(void *ctx, enum base_err err);
 void on_expire(void *ctx, enum base_err err, bool more);
 void on_tenant(void *ctx, enum base_err err, const struct store_tenant *tenant);
 void on_tenant_list(void *ctx, enum base_err err, const struct store_tenant *tenants, size_t n,
@@ -88,6 +88,7 @@ void on_signing_list(void *ctx, enum base_err err, const struct store_signing_ke
 void on_audit_list(void *ctx, enum base_err err, const struct store_audit_row *rows, size_t n,
                    bool more);
 void on_seal_use(void *ctx, enum base_err err, const struct store_seal_use *uses, size_t n);
+void on_seal_need(void *ctx, enum base_err err, const struct store_seal_need *needs, size_t n);
 void on_schema(void *ctx, enum base_err err, const char *why);
 void on_migrate(void *ctx, enum base_err err, const char *why, int applied, int version);
 

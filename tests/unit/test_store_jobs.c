@@ -14,14 +14,6 @@ static int each(void **state)
     return 0;
 }
 
-static void test_ping(void **state)
-{
-    (void)state;
-    store_ping(fix_db, on_ping, &fix_answer);
-    fix_done();
-    assert_int_equal(fix_answer.err, BASE_OK);
-}
-
 static void expire(bool more)
 {
     store_expire(fix_db, on_expire, &fix_answer);
@@ -205,7 +197,6 @@ static void test_assertions_sweep(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup(test_ping, each),
         cmocka_unit_test_setup(test_expire, each),
         cmocka_unit_test_setup(test_expire_previous, each),
         cmocka_unit_test_setup(test_assertion, each),

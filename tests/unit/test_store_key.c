@@ -3,7 +3,9 @@
 #include "store_fixture.h"
 
 #include "base_clock.h"
+#include "db_query.h"
 
+#include <event2/event.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -947,6 +949,40 @@ static void test_touch_at_once(void **state)
     db_conn_close(&b);
 }
 
+static void ignore_script(void *ctx, const struct db_answer *answer)
+{
+    (void)ctx;
+    (void)answer;
+}
+
+/* A row that somebody holds is left out: the others, and whoever waits behind them, are not held
+ * up. */
+static void test_touch_does_not_wait(void **state)
+{
+    struct base_span held = fix_key("acme", ++last_key), other = fix_key("acme", ++last_key);
+    int64_t at_us = INT64_C(1790000000000000);
+    const struct store_key_use uses[] = {use_of(held, at_us), use_of(other, at_us)};
+    const char *sleeping = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'PgSleep'";
+    struct db_conn *holder = fix_open(fix_owner);
+
+    (void)state;
+    db_script(holder,
+              fix_text("BEGIN; SELECT FROM api_key WHERE key_id = '%.*s' FOR UPDATE;"
+                       " SELECT pg_sleep(20)",
+                       BASE_SPAN_ARGS(held))
+                  .ptr,
+              BASE_US_PER_MIN, ignore_script, NULL);
+    while (fix_number(sleeping) == 0)
+        event_base_loop(fix_base, EVLOOP_NONBLOCK);
+    touch(uses, BASE_COUNT(uses));
+    get(TENANT, other, BASE_OK);
+    assert_int_equal(fix_answer.key.last_used_us, at_us);
+    get(TENANT, held, BASE_OK);
+    assert_int_equal(fix_answer.key.last_used_us, 0);
+    fix_exec("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'PgSleep'");
+    db_conn_close(&holder);
+}
+
 static void test_remac(void **state)
 {
     struct base_span key_id = fix_key("acme", ++last_key);
@@ -1193,6 +1229,7 @@ int main(void)
         cmocka_unit_test_setup(test_touch_thousand, each),
         cmocka_unit_test_setup(test_touch_is_hot, each),
         cmocka_unit_test_setup(test_touch_at_once, each),
+        cmocka_unit_test_setup(test_touch_does_not_wait, each),
         cmocka_unit_test_setup(test_remac, each),
         cmocka_unit_test_setup(test_list_filters, each),
         cmocka_unit_test_setup(test_list_pages, each),

@@ -7,6 +7,7 @@
 #include <event2/event.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define JWK "{\"kty\":\"EC\",\"crv\":\"P-256\",\"x\":\"AA\",\"y\":\"AA\"}"
 #define TTL (10 * BASE_US_PER_MIN)
@@ -430,7 +431,7 @@ static void test_notices(void **state)
     assert_int_equal(db_conn_open(fix_base, &options, &listener, &why), BASE_OK);
     db_conn_listen(listener, STORE_RING_CHANNEL);
     for (int i = 1; i <= 2; i++) { /* the second answer comes after LISTEN has */
-        store_ping(listener, on_ping, &ready);
+        store_schema_check(listener, on_schema, &ready);
         fix_wait(&ready, i);
     }
     first('a', BASE_OK);
@@ -486,6 +487,122 @@ static void test_seal_uses(void **state)
     assert_int_equal(fix_answer.n, 1);
 }
 
+static void need(struct base_seal_id *id, bool signing_keys, bool secrets)
+{
+    size_t n = 0;
+
+    store_seals_needed(fix_db, on_seal_need, &fix_answer);
+    fix_done();
+    assert_int_equal(fix_answer.err, BASE_OK);
+    for (size_t i = 0; i < fix_answer.n; i++) {
+        const struct store_seal_need *found = &fix_answer.needs[i];
+
+        if (memcmp(&found->seal_id, id, sizeof *id) != 0)
+            continue;
+        n++;
+        assert_int_equal(found->signing_keys, signing_keys);
+        assert_int_equal(found->secrets, secrets);
+    }
+    assert_int_equal(n, signing_keys || secrets);
+}
+
+/* The same as the exact counts tell, and neither the decoy nor what is over needs any. */
+static void test_seals_needed(void **state)
+{
+    struct base_seal_id own = {{1, 1, 1, 1, 1, 1, 1, 1}}, other = {{9, 9, 9, 9, 9, 9, 9, 9}};
+
+    (void)state;
+    fix_exec("DELETE FROM api_key WHERE seq > 0");
+    need(&own, false, false);
+    assert_int_equal(fix_answer.n, 0);
+    fix_key("acme", 1);
+    fix_key("acme", 2);
+    fix_exec("UPDATE api_key SET secret_seal = decode(repeat('01', 8), 'hex') WHERE seq > 0");
+    need(&own, false, true);
+    fix_exec("UPDATE api_key SET previous_mac = secret_mac, previous_seal = decode(repeat('09', 8),"
+             " 'hex'), previous_expires_at = now() + interval '1 h' WHERE seq > 0");
+    need(&other, false, true);
+    fix_exec("UPDATE api_key SET previous_expires_at = now() WHERE seq > 0");
+    need(&other, false, false);
+    fix_exec("UPDATE api_key SET previous_expires_at = now() + interval '1 h', expires_at = now()"
+             " WHERE seq > 0");
+    need(&other, false, false);
+    need(&own, false, false);
+    first('a', BASE_OK);
+    fix_exec("UPDATE signing_key SET seal_id = decode(repeat('09', 8), 'hex')");
+    need(&other, true, false);
+    fix_exec("UPDATE api_key SET secret_seal = decode(repeat('09', 8), 'hex'),"
+             " expires_at = now() + interval '1 h' WHERE seq > 0");
+    need(&other, true, true);
+    assert_int_equal(fix_answer.n, 1);
+}
+
+/* Thirty thousand keys of three master keys are not read one by one: the statement behind it reads
+ * by the indexes alone. Statistics are written when a session ends. */
+static void test_seals_needed_of_many(void **state)
+{
+    static const char sequential[] =
+        "SELECT seq_tup_read FROM pg_stat_user_tables WHERE relname = 'api_key'";
+    static const char by_index[] =
+        "SELECT sum(idx_scan) FROM pg_stat_user_indexes WHERE indexrelname = 'api_key_secret_seal'";
+    struct db_conn *own = fix_open(fix_runtime);
+    long long scans, read;
+
+    (void)state;
+    fix_exec("DELETE FROM api_key WHERE seq > 0");
+    fix_exec("INSERT INTO api_key (key_id, tenant_id, name, scopes, expires_at, secret_mac,"
+             " secret_seal, created_by) SELECT 'key_' || translate(lpad(i::text, 24, '0'),"
+             " '0123456789', 'abcdefghij'), 'acme', 'x', '{data:read}', now() + interval '1 day',"
+             " decode(repeat('00', 32), 'hex'), decode(repeat('0' || i % 3 + 1, 8), 'hex'), 'test'"
+             " FROM generate_series(1, 30000) AS i");
+    fix_exec("ANALYZE api_key");
+    read = fix_number(sequential);
+    scans = fix_number(by_index);
+    store_seals_needed(own, on_seal_need, &fix_answer);
+    fix_done();
+    assert_int_equal(fix_answer.n, 3);
+    db_conn_close(&own);
+    for (int i = 0; fix_number(by_index) <= scans && i < 1000; i++)
+        usleep(10000);
+    assert_true(fix_number(by_index) > scans);
+    assert_true(fix_number(sequential) - read < 1000);
+    fix_exec("DELETE FROM api_key WHERE seq > 0");
+}
+
+/* A default that was longer once keeps retired keys published, whatever it is now. */
+static void test_a_servers_lifetime_is_remembered(void **state)
+{
+    (void)state;
+    fix_exec("UPDATE signing_ring SET longest_ttl = 60");
+    store_signing_ring_note_ttl(fix_db, 10 * BASE_US_PER_S, on_done, &fix_answer);
+    fix_done();
+    assert_outcome(BASE_OK);
+    assert_int_equal(fix_number("SELECT longest_ttl FROM signing_ring"), 60);
+    store_signing_ring_note_ttl(fix_db, BASE_US_PER_DAY - 1, on_done, &fix_answer);
+    fix_done();
+    assert_int_equal(fix_number("SELECT longest_ttl FROM signing_ring"), 86400);
+    first('a', BASE_OK);
+    announce('b', 0, BASE_OK);
+    activate('b', BASE_OK);
+    assert_true(fix_number("SELECT extract(epoch FROM publish_until - retired_at) FROM signing_key"
+                           " WHERE state = 'retired'") >= 86400);
+    fix_exec("UPDATE signing_ring SET longest_ttl = 0");
+}
+
+/* Retired keys alone, by somebody's hand: the fleet begins anew. */
+static void test_first_beside_retired_ones(void **state)
+{
+    (void)state;
+    first('a', BASE_OK);
+    first('b', BASE_CONFLICT);
+    fix_exec("UPDATE signing_key SET state = 'retired', retired_at = now(),"
+             " publish_until = now() + interval '1 h'");
+    announce('b', 0, BASE_CONFLICT);
+    first('b', BASE_OK);
+    assert_int_equal(fix_number("SELECT count(*) FROM signing_key"), 2);
+    first('c', BASE_CONFLICT);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -503,6 +620,10 @@ int main(void)
         cmocka_unit_test_setup(test_refused, each),
         cmocka_unit_test_setup(test_notices, each),
         cmocka_unit_test_setup(test_seal_uses, each),
+        cmocka_unit_test_setup(test_seals_needed, each),
+        cmocka_unit_test_setup(test_seals_needed_of_many, each),
+        cmocka_unit_test_setup(test_a_servers_lifetime_is_remembered, each),
+        cmocka_unit_test_setup(test_first_beside_retired_ones, each),
     };
 
     return cmocka_run_group_tests(tests, fix_setup, fix_teardown);
