@@ -355,6 +355,10 @@ static void on_secret_row(void *ctx, enum base_err err, bool found, const struct
                                                                 .address = request->client.bytes,
                                                                 .now_us = now_us},
                                   worker->snapshot->seal, &old_seal);
+    if (verdict == POLICY_CLIENT_MASTER_KEY) {
+        refuse(token, API_REFUSED_UNAVAILABLE, policy_client_reason(verdict));
+        return;
+    }
     if (verdict != POLICY_CLIENT_OK && verdict != POLICY_CLIENT_OK_PREVIOUS) {
         refuse_client(token, policy_client_reason(verdict));
         return;

@@ -32,6 +32,7 @@ const char *policy_client_reason(enum policy_client_verdict verdict)
         [POLICY_CLIENT_TENANT_DISABLED] = "tenant_disabled",
         [POLICY_CLIENT_EXPIRED] = "key_expired",
         [POLICY_CLIENT_ADDRESS] = "address_not_allowed",
+        [POLICY_CLIENT_MASTER_KEY] = "master_key_not_loaded",
     };
 
     return reasons[verdict];
@@ -39,32 +40,44 @@ const char *policy_client_reason(enum policy_client_verdict verdict)
 
 enum { CURRENT, PREVIOUS, N_SLOTS };
 
-/* Its arguments are all evaluated first; && would stop at the first that is false. */
-static bool all_three(bool a, bool b, bool c)
+/* Its arguments are both evaluated first; && would stop at the first that is false. */
+static bool both(bool a, bool b)
 {
-    return (unsigned)a & (unsigned)b & (unsigned)c;
+    return (unsigned)a & (unsigned)b;
 }
+
+/* What the stored secrets say of the one that was sent. */
+struct comparison {
+    bool fits[N_SLOTS];
+    bool unread; /* one that counts is under a master key that is not loaded */
+};
 
 /* Which of the stored secrets fit. How many MACs are made depends on the number of loaded master
  * keys alone, never on the row: two rows that differ in having a previous secret, or none at all,
  * take the same time. With one master key a single MAC serves both slots, since what is stored
  * under another cannot be checked anyway. */
-static void compare_secrets(const struct policy_client_input *input, const struct base_seal *seal,
-                            bool fits[N_SLOTS])
+static struct comparison compare_secrets(const struct policy_client_input *input,
+                                         const struct base_seal *seal)
 {
     const struct store_secret *stored[] = {&input->key->secret, &input->key->previous};
+    const bool counts[] = {true, input->now_us < input->key->previous_expires_us};
     const struct base_span parts[] = {input->key->key_id, input->secret};
     bool several = base_seal_count(seal) > 1;
+    struct comparison comparison = {0};
     uint8_t mac[BASE_SHA256_LEN];
 
     for (int slot = CURRENT; slot < N_SLOTS; slot++) {
+        bool loaded = base_seal_has(seal, &stored[slot]->seal_id);
+        bool stands = both(stored[slot]->present, counts[slot]);
+
         if (slot == CURRENT || several)
             (void)base_seal_mac(seal, several ? &stored[slot]->seal_id : NULL, parts,
                                 BASE_COUNT(parts), mac);
-        fits[slot] = all_three(stored[slot]->present, base_seal_has(seal, &stored[slot]->seal_id),
-                               base_equal_ct(mac, stored[slot]->mac, sizeof mac));
+        comparison.fits[slot] =
+            both(both(stands, loaded), base_equal_ct(mac, stored[slot]->mac, sizeof mac));
+        comparison.unread |= both(stands, !loaded);
     }
-    fits[PREVIOUS] &= input->now_us < input->key->previous_expires_us;
+    return comparison;
 }
 
 static bool is_old(const struct base_seal *seal, const struct store_secret *stored)
@@ -87,11 +100,12 @@ bool policy_client_address_allowed(const struct store_key *key, int family, cons
     return allowed;
 }
 
-/* The reason that a person needs first: a wrong secret for a disabled key is a wrong secret. */
+/* The reason that a person needs first: a wrong secret for a disabled key is a wrong secret. Last
+ * comes what is no verdict: where any other is certain without the secret, that is the answer. */
 static const enum policy_client_verdict precedence[] = {
     POLICY_CLIENT_UNKNOWN,  POLICY_CLIENT_WRONG_METHOD,    POLICY_CLIENT_WRONG_SECRET,
     POLICY_CLIENT_DISABLED, POLICY_CLIENT_TENANT_DISABLED, POLICY_CLIENT_EXPIRED,
-    POLICY_CLIENT_ADDRESS,
+    POLICY_CLIENT_ADDRESS,  POLICY_CLIENT_MASTER_KEY,
 };
 
 enum policy_client_verdict policy_client_judge(const struct policy_client_input *input,
@@ -99,28 +113,32 @@ enum policy_client_verdict policy_client_judge(const struct policy_client_input 
 {
     const struct store_key *key = input->key;
     enum policy_client_verdict verdict = POLICY_CLIENT_OK;
-    bool fits[N_SLOTS] = {false, false};
+    struct comparison stored = {0};
+    bool fits, unread;
 
     /* What is sent decides whether MACs are made, not what the row holds. */
     if (input->has_secret) {
-        compare_secrets(input, seal, fits);
-        verdict = fits[CURRENT] ? POLICY_CLIENT_OK : POLICY_CLIENT_OK_PREVIOUS;
+        stored = compare_secrets(input, seal);
+        verdict = stored.fits[CURRENT] ? POLICY_CLIENT_OK : POLICY_CLIENT_OK_PREVIOUS;
     }
+    fits = stored.fits[CURRENT] || stored.fits[PREVIOUS];
+    unread = stored.unread && !fits;
     const bool failed[] = {
         [POLICY_CLIENT_UNKNOWN] = !input->found,
         [POLICY_CLIENT_WRONG_METHOD] = input->has_secret == (key->fields.jwks.len > 0),
-        [POLICY_CLIENT_WRONG_SECRET] = input->has_secret && !fits[CURRENT] && !fits[PREVIOUS],
+        [POLICY_CLIENT_WRONG_SECRET] = input->has_secret && !fits && !unread,
         [POLICY_CLIENT_DISABLED] = !key->fields.enabled,
         [POLICY_CLIENT_TENANT_DISABLED] = !key->tenant_enabled,
         [POLICY_CLIENT_EXPIRED] = input->now_us >= key->fields.expires_us,
         [POLICY_CLIENT_ADDRESS] =
             !policy_client_address_allowed(key, input->family, input->address),
+        [POLICY_CLIENT_MASTER_KEY] = unread,
     };
     for (size_t i = BASE_COUNT(precedence); i-- > 0;)
         verdict = failed[precedence[i]] ? precedence[i] : verdict;
-    *old_seal = fits[CURRENT]    ? is_old(seal, &key->secret)
-                : fits[PREVIOUS] ? is_old(seal, &key->previous)
-                                 : false;
+    *old_seal = stored.fits[CURRENT]    ? is_old(seal, &key->secret)
+                : stored.fits[PREVIOUS] ? is_old(seal, &key->previous)
+                                        : false;
     return verdict;
 }
 

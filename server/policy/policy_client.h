@@ -20,6 +20,9 @@ enum policy_client_verdict {
     POLICY_CLIENT_TENANT_DISABLED,
     POLICY_CLIENT_EXPIRED,
     POLICY_CLIENT_ADDRESS,
+    /* No verdict: a secret that counts is stored under a master key that is not loaded, and none of
+     * the others fits. A failure of ours, never the client's. */
+    POLICY_CLIENT_MASTER_KEY,
 };
 /* For the log: "wrong_secret". */
 const char *policy_client_reason(enum policy_client_verdict verdict);

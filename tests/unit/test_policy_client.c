@@ -217,22 +217,51 @@ static void old_master_keys_still_verify_and_are_told(void **state)
     assert_true(scene->old_seal);
 }
 
-static void what_needs_a_dropped_master_key_fits_nothing(void **state)
+/* Whether the secret is right nobody can tell, so nobody is told that it is wrong. */
+static void what_needs_a_dropped_master_key_gets_no_verdict(void **state)
 {
     struct scene *scene = *state;
 
     store_under(scene, SECOND, &scene->key.previous, "before");
     scene->key.previous_expires_us = NOW_US + 1;
     use_master_keys(scene, THIRD);
-    assert_int_equal(judge(scene), POLICY_CLIENT_WRONG_SECRET);
+    assert_int_equal(judge(scene), POLICY_CLIENT_MASTER_KEY);
+    assert_false(scene->old_seal);
     scene->input.secret = BASE_SPAN("before");
-    assert_int_equal(judge(scene), POLICY_CLIENT_WRONG_SECRET);
+    assert_int_equal(judge(scene), POLICY_CLIENT_MASTER_KEY);
     use_master_keys(scene, SECOND);
     assert_int_equal(judge(scene), POLICY_CLIENT_OK_PREVIOUS);
     use_master_keys(scene, THIRD FIRST);
-    assert_int_equal(judge(scene), POLICY_CLIENT_WRONG_SECRET);
+    assert_int_equal(judge(scene), POLICY_CLIENT_MASTER_KEY);
     scene->input.secret = BASE_SPAN("right");
     assert_int_equal(judge(scene), POLICY_CLIENT_OK);
+    /* One that is over counts no more, and an absent one never did. */
+    scene->input.secret = BASE_SPAN("other");
+    scene->key.previous_expires_us = NOW_US;
+    assert_int_equal(judge(scene), POLICY_CLIENT_WRONG_SECRET);
+    scene->key.previous_expires_us = NOW_US + 1;
+    scene->key.previous.present = false;
+    assert_int_equal(judge(scene), POLICY_CLIENT_WRONG_SECRET);
+}
+
+/* What is refused whatever the secret is refused here too. */
+static void a_verdict_that_needs_no_secret_needs_no_master_key(void **state)
+{
+    struct scene *scene = *state;
+
+    use_master_keys(scene, THIRD);
+    scene->input.found = false;
+    assert_int_equal(judge(scene), POLICY_CLIENT_UNKNOWN);
+    scene->input.found = true;
+    scene->key.fields.enabled = false;
+    assert_int_equal(judge(scene), POLICY_CLIENT_DISABLED);
+    scene->key.fields.enabled = true;
+    scene->key.fields.expires_us = NOW_US;
+    assert_int_equal(judge(scene), POLICY_CLIENT_EXPIRED);
+    scene->key.fields.expires_us = NOW_US + 1;
+    scene->input.has_secret = false;
+    assert_int_equal(judge(scene), POLICY_CLIENT_WRONG_METHOD);
+    assert_string_equal(policy_client_reason(POLICY_CLIENT_MASTER_KEY), "master_key_not_loaded");
 }
 
 static void a_key_has_one_way_to_authenticate(void **state)
@@ -591,7 +620,9 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(a_secret_in_both_slots_is_the_current_one, setup, teardown),
         cmocka_unit_test_setup_teardown(old_master_keys_still_verify_and_are_told, setup, teardown),
-        cmocka_unit_test_setup_teardown(what_needs_a_dropped_master_key_fits_nothing, setup,
+        cmocka_unit_test_setup_teardown(what_needs_a_dropped_master_key_gets_no_verdict, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(a_verdict_that_needs_no_secret_needs_no_master_key, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(a_key_has_one_way_to_authenticate, setup, teardown),
         cmocka_unit_test_setup_teardown(a_key_lives_until_the_microsecond, setup, teardown),
