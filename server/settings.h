@@ -60,7 +60,6 @@ enum base_err settings_load(const char *file, const char *const *flags, size_t n
  * together, plain-HTTP issuer only on loopback. */
 enum base_err settings_check_serve(const struct settings *settings,
                                    struct base_buf *why) BASE_MUST_USE;
-/* Every command that needs the master key names the setting when it is not set. */
 void settings_clear(struct settings *settings);
 
 /* Comma-separated lists that were checked when they were loaded. NULL or empty: none. */

@@ -76,15 +76,14 @@ struct api_shared {
     unsigned n_workers;
     /* For /readyz. Times are monotonic; the job that polls the database writes them. */
     _Atomic bool draining;
-    _Atomic bool ring_loaded;
     _Atomic int64_t
         database_seen_us; /* last answer of the database; 0: never, or the last poll failed */
     _Atomic bool lookup_ready[API_MAX_WORKERS]; /* each worker's connection for look-ups is open */
     /* Asks the jobs to look at the ring now (after a rotation by the API); any thread; may be NULL.
      */
-    void (*wake_jobs)(void *data);
-    void *wake_data;
-    int64_t (*tls_not_after_us)(void *data); /* for /metrics; NULL or 0: no TLS */
+    void (*wake_jobs)(void *app);
+    int64_t (*tls_not_after_us)(void *app); /* for /metrics; NULL or 0: no TLS */
+    void *app;
 };
 
 struct api_use; /* api_used.c: keys used since the last flush */
@@ -123,7 +122,10 @@ static inline struct api_worker *api_worker_of(const struct http_request *reques
     return request->server_data;
 }
 
-/* The signer, if the ring's lease still holds at this moment; NULL: answer 503. */
+/* The ring, if its lease still holds at this moment: what it says of keys may be believed. NULL:
+ * answer 503. */
+struct policy_ring *api_worker_ring(struct api_worker *worker);
+/* Its signer, under the same condition. */
 struct jose_signer *api_worker_signer(struct api_worker *worker);
 
 static inline void api_count(struct api_worker *worker, enum api_metric metric, unsigned value)
@@ -143,8 +145,8 @@ bool api_etag_known(const struct http_request *request, struct base_span etag);
 
 /* Handlers, as the route table names them. */
 http_handler api_token, api_jwks, api_metadata, api_metadata_openid;
-/* Why /readyz says no, a literal; NULL when it says yes. Any thread. */
-const char *api_not_ready(struct api_shared *shared);
+/* Why /readyz says no, a literal; NULL when it says yes. On the worker's own thread. */
+const char *api_not_ready(struct api_worker *worker);
 http_handler api_livez, api_readyz, api_metrics_page;
 http_handler api_keys_list, api_keys_create, api_keys_get, api_keys_patch, api_keys_delete,
     api_keys_secret;

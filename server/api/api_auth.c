@@ -88,13 +88,13 @@ static void on_key(void *ctx, enum base_err err, bool found, const struct store_
     }
 }
 
-static const char *check_token(struct api_call *call, struct base_span token)
+static const char *check_token(struct api_call *call, struct policy_ring *ring,
+                               struct base_span token)
 {
     const struct api_config *config = &call->worker->shared->config;
     json_auto_t *claims = NULL;
 
-    if (jose_verify(token, config->token_typ, policy_ring_find, call->worker->snapshot->ring,
-                    &claims) != BASE_OK)
+    if (jose_verify(token, config->token_typ, policy_ring_find, ring, &claims) != BASE_OK)
         return "token_invalid";
     if (!policy_admin_token(claims, config->issuer, base_clock_wall_us(), &call->principal))
         return "not_a_management_token";
@@ -103,13 +103,15 @@ static const char *check_token(struct api_call *call, struct base_span token)
 
 static void admit_bearer(struct api_call *call, struct base_span token)
 {
+    struct policy_ring *ring = api_worker_ring(call->worker);
     const char *reason;
 
-    if (!call->worker->snapshot->ring) {
-        /* The database has not been read yet: no verdict on the token, but a failure of ours. */
+    if (!ring) {
+        /* The ring has not been read yet, or so long ago that a key may have been withdrawn since:
+         * no verdict on the token, but a failure of ours. */
         api_problem_failure(call->request, BASE_UNAVAILABLE);
         api_call_end(&call);
-    } else if ((reason = check_token(call, token)) != NULL) {
+    } else if ((reason = check_token(call, ring, token)) != NULL) {
         refuse_token(call, true, reason);
     } else {
         store_key_lookup(call->worker->admin, base_span_str(call->principal.key_id), on_key, call);

@@ -32,8 +32,9 @@ static bool lookups_ready(struct api_shared *shared)
     return true;
 }
 
-const char *api_not_ready(struct api_shared *shared)
+const char *api_not_ready(struct api_worker *worker)
 {
+    struct api_shared *shared = worker->shared;
     int64_t seen_us = atomic_load(&shared->database_seen_us);
 
     if (atomic_load(&shared->draining))
@@ -42,14 +43,15 @@ const char *api_not_ready(struct api_shared *shared)
         return "database away";
     if (!lookups_ready(shared))
         return "database connections not open";
-    if (!atomic_load(&shared->ring_loaded))
+    /* This thread has the newest snapshot: what its lease is over for, no worker signs with. */
+    if (!api_worker_signer(worker))
         return "no signing key";
     return NULL;
 }
 
 void api_readyz(struct http_request *request)
 {
-    const char *reason = api_not_ready(api_worker_of(request)->shared);
+    const char *reason = api_not_ready(api_worker_of(request));
     char text[64];
 
     if (!reason) {
@@ -71,7 +73,7 @@ void api_metrics_page(struct http_request *request)
                      atomic_load(&shared->database_seen_us) != 0);
     if (shared->tls_not_after_us)
         base_metrics_set(shared->metrics, worker->shard, API_METRIC_TLS_EXPIRY, 0,
-                         shared->tls_not_after_us(shared->wake_data) / BASE_US_PER_S);
+                         shared->tls_not_after_us(shared->app) / BASE_US_PER_S);
     base_buf_reset(&worker->scratch);
     base_metrics_print(shared->metrics, &worker->scratch);
     http_reply_send(request,

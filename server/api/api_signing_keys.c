@@ -7,21 +7,13 @@
 #include "api_problem.h"
 #include "base_clock.h"
 #include "base_encode.h"
-
-#define CONTEXT "signing_key:"
+#include "policy_ring.h"
 
 /* --- making a key --- */
 
 void api_put_fingerprint(struct base_buf *out, const struct base_seal_id *id)
 {
     base_encode_hex(out, id->bytes, sizeof id->bytes);
-}
-
-void api_signing_key_context(struct base_span kid, struct base_buf *out)
-{
-    base_buf_reset(out);
-    BASE_BUF_LIT(out, CONTEXT);
-    base_buf_put_span(out, kid);
 }
 
 static enum base_err seal_key(const struct base_seal *seal, const struct jose_key *key,
@@ -33,7 +25,7 @@ static enum base_err seal_key(const struct base_seal *seal, const struct jose_ke
 
     if (err != BASE_OK)
         return err;
-    api_signing_key_context(base_span_str(jose_key_thumbprint(key)), &context);
+    policy_ring_seal_context(base_span_str(jose_key_thumbprint(key)), &context);
     return base_seal_close(seal, base_buf_span(&context), base_buf_span(&plain), out);
 }
 
@@ -116,14 +108,15 @@ static bool is_emergency(const struct api_call *call)
 }
 
 /* The key with the ID in call->text; without one, that of the rotation that was under way already:
- * keys come in the order in which they were made. NULL: withdrawn since. */
+ * keys come in the order in which they were made, and one that has retired is no answer. NULL:
+ * withdrawn since. */
 static const struct store_signing_key *find_key(const struct api_call *call,
                                                 const struct store_signing_key *keys, size_t n_keys)
 {
     struct base_span kid = base_buf_span(&call->text);
 
     for (size_t i = n_keys; i-- > 0;) {
-        if (kid.len == 0 || base_span_eq(keys[i].kid, kid))
+        if (kid.len > 0 ? base_span_eq(keys[i].kid, kid) : keys[i].state != STORE_SIGNING_RETIRED)
             return &keys[i];
     }
     return NULL;
@@ -168,7 +161,7 @@ static void on_rotated(void *ctx, const struct store_outcome *outcome)
         }
     }
     if (shared->wake_jobs)
-        shared->wake_jobs(shared->wake_data);
+        shared->wake_jobs(shared->app);
     store_signing_key_list(call->worker->admin, on_reread, call);
 }
 
@@ -187,9 +180,8 @@ static void store_rotation(struct api_call *call, const struct store_signing_key
         store_signing_key_replace_all(call->worker->admin, row, &call->idempotency, &audit,
                                       on_rotated, call);
     else
-        store_signing_key_announce(call->worker->admin, row,
-                                   rotation->max_age_us + rotation->margin_us, &call->idempotency,
-                                   &audit, on_rotated, call);
+        store_signing_key_announce(call->worker->admin, row, policy_ring_wait_us(rotation),
+                                   &call->idempotency, &audit, on_rotated, call);
 }
 
 static void rotate(struct api_call *call)

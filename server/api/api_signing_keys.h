@@ -13,9 +13,6 @@ enum base_err api_signing_key_make(enum jose_alg alg, const struct base_seal *se
                                    struct jose_key **key, struct base_buf *sealed,
                                    struct store_signing_key *row) BASE_MUST_USE;
 
-/* What a signing key's seal is bound to: "signing_key:" and its kid. */
-void api_signing_key_context(struct base_span kid, struct base_buf *out);
-
 /* A master key's ID as people see it: 16 hex digits. */
 void api_put_fingerprint(struct base_buf *out, const struct base_seal_id *id);
 

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <uthash.h>
 
-#define MAX_USES (100u * 1000u) /* 10 MiB; a flush takes them all every few seconds */
+#define MAX_USES (100u * 1000u) /* 10 MiB; every few seconds, batch after batch takes them all */
 
 struct api_use {
     struct store_key_use use;

@@ -133,7 +133,7 @@ void api_worker_adopt(struct api_worker *worker, struct api_snapshot *snapshot)
     renew_signer(worker);
 }
 
-struct jose_signer *api_worker_signer(struct api_worker *worker)
+struct policy_ring *api_worker_ring(struct api_worker *worker)
 {
     const struct api_snapshot *snapshot = worker->snapshot;
     int64_t mono = atomic_load_explicit(&snapshot->confirmed_mono_us, memory_order_relaxed);
@@ -141,7 +141,12 @@ struct jose_signer *api_worker_signer(struct api_worker *worker)
 
     if (!policy_ring_lease_holds(mono, wall, base_clock_mono_us(), base_clock_wall_us()))
         return NULL;
-    return worker->signer;
+    return snapshot->ring;
+}
+
+struct jose_signer *api_worker_signer(struct api_worker *worker)
+{
+    return api_worker_ring(worker) ? worker->signer : NULL;
 }
 
 void api_worker_clear(struct api_worker *worker)

@@ -35,12 +35,12 @@ struct app {
     struct http_server_shared connections, ops_connections;
     struct http_server *ops;
     struct api_worker ops_worker; /* the main thread's own shard, without a database */
-    struct base_seal *seal;
-    struct ssl_ctx_st *tls; /* for new connections; NULL: plain HTTP */
+    struct ssl_ctx_st *tls;       /* for new connections; NULL: plain HTTP */
     _Atomic int64_t tls_not_after_us;
     struct jobs *jobs;
     struct worker *workers[API_MAX_WORKERS];
     unsigned n_workers;
+    unsigned next_taken; /* whose uses are taken first, the next time */
     struct http_cidr proxies[SETTINGS_MAX_PROXIES];
     struct base_log_gate database_gate;
     struct base_buf why;
@@ -50,6 +50,7 @@ struct app {
     struct event *watch; /* looks after a drain, and after the start */
     bool serving;        /* every worker runs */
     bool draining;
+    bool reload_failed; /* something of the reload under way was refused */
     int64_t drain_end_us;
     int64_t warned_certificate_us;
     int status;
@@ -115,10 +116,10 @@ static unsigned count_workers(const struct settings *settings)
 
 /* --- files --- */
 
-static bool load_seal(struct app *app)
+static bool load_seal(struct app *app, struct base_seal **out)
 {
     base_buf_reset(&app->why);
-    return base_seal_load(app->settings->master_key_file, &app->seal, &app->why) == BASE_OK ||
+    return base_seal_load(app->settings->master_key_file, out, &app->why) == BASE_OK ||
            fail(app, "master_key");
 }
 
@@ -184,34 +185,43 @@ static void publish(void *data, struct api_snapshot *snapshot)
     }
 }
 
+/* Each time another worker is the first: one that has many must not fill every batch. */
 static size_t take_uses(void *data, struct store_key_use *out, size_t max)
 {
     struct app *app = data;
+    unsigned first = app->next_taken++ % app->n_workers;
     size_t count = 0;
 
     for (unsigned i = 0; i < app->n_workers && count < max; i++) {
-        if (app->workers[i])
-            count += api_used_take(worker_api(app->workers[i]), out + count, max - count);
+        struct worker *worker = app->workers[(first + i) % app->n_workers];
+
+        if (worker)
+            count += api_used_take(worker_api(worker), out + count, max - count);
     }
     return count;
 }
 
-static bool start_jobs(struct app *app)
+static void seal_decided(void *data, const char *why);
+
+static bool start_jobs(struct app *app, struct base_seal *seal)
 {
     base_buf_reset(&app->why);
     base_buf_put_str(&app->why,
                      "CARDEA_DATABASE_URL: "); /* the only thing that can be wrong with them */
-    return jobs_new(&(struct jobs_options){.base = app->base,
-                                           .settings = app->settings,
-                                           .shared = &app->shared,
-                                           .shard = app->n_workers,
-                                           .seal = base_seal_ref(app->seal),
-                                           .database_gate = &app->database_gate,
-                                           .publish = publish,
-                                           .take_uses = take_uses,
-                                           .data = app},
-                    &app->jobs, &app->why) == BASE_OK ||
-           fail(app, "database");
+    if (jobs_new(&(struct jobs_options){.base = app->base,
+                                        .settings = app->settings,
+                                        .shared = &app->shared,
+                                        .shard = app->n_workers,
+                                        .seal = seal,
+                                        .database_gate = &app->database_gate,
+                                        .publish = publish,
+                                        .take_uses = take_uses,
+                                        .seal_decided = seal_decided,
+                                        .data = app},
+                 &app->jobs, &app->why) != BASE_OK)
+        return fail(app, "database");
+    api_worker_adopt(&app->ops_worker, jobs_snapshot(app->jobs));
+    return true;
 }
 
 /* A wrong schema or master key is better noticed now than at the first token; a database that is
@@ -386,7 +396,7 @@ static void on_watch(evutil_socket_t fd BASE_UNUSED, short events BASE_UNUSED, v
                      atomic_load(&app->connections.connections));
     watch_certificate(app);
     if (app->serving) {
-        const char *not_ready = api_not_ready(&app->shared);
+        const char *not_ready = api_not_ready(&app->ops_worker);
 
         watch_workers(app);
         notify_status(&app->notify, not_ready ? not_ready : "ready");
@@ -423,61 +433,70 @@ static void on_stop(evutil_socket_t signal_number, short events BASE_UNUSED, voi
     }
 }
 
-/* What could not be read stays as it was; `why` is in app->why. */
-static bool reload_refused(const struct app *app)
+/* What could not be taken over stays as it was. */
+static void reload_refused(struct app *app, const char *why)
 {
-    BASE_LOG(BASE_LOG_ERROR, "reload_refused", base_log_text("reason", base_buf_span(&app->why)));
-    return false;
+    app->reload_failed = true;
+    BASE_LOG(BASE_LOG_ERROR, "reload_refused", base_log_str("reason", why));
 }
 
-static bool reload_tls(struct app *app, const struct settings *fresh)
+static void reload_done(struct app *app)
 {
-    if (!load_tls(app, fresh))
-        return reload_refused(app);
+    if (!app->reload_failed)
+        BASE_LOG(BASE_LOG_INFO, "reloaded");
+    notify_ready(&app->notify); /* also after an error: the old files stay in use */
+}
+
+static void reload_tls(struct app *app, const struct settings *fresh)
+{
+    if (!load_tls(app, fresh)) {
+        reload_refused(app, base_buf_cstr(&app->why));
+        return;
+    }
     for (unsigned i = 0; i < app->n_workers && app->tls; i++) {
         if (app->workers[i])
             worker_post_tls(app->workers[i], http_tls_ref(app->tls));
     }
-    return true;
 }
 
-static bool reload_seal(struct app *app, const struct settings *fresh)
+/* The last step: whether the new keys open all that is stored is the database's to say. */
+static void reload_seal(struct app *app, const struct settings *fresh)
 {
     struct base_seal *seal;
 
     base_buf_reset(&app->why);
-    if (base_seal_load(fresh->master_key_file, &seal, &app->why) != BASE_OK)
-        return reload_refused(app);
-    base_seal_unref(&app->seal);
-    app->seal = seal;
-    jobs_set_seal(app->jobs, base_seal_ref(seal));
-    return true;
+    if (base_seal_load(fresh->master_key_file, &seal, &app->why) == BASE_OK)
+        jobs_offer_seal(app->jobs, seal);
+    else
+        seal_decided(app, base_buf_cstr(&app->why));
 }
 
-/* Each file stands for itself: one that is broken does not keep the other from being read. */
-static bool reload(struct app *app)
-{
-    struct settings fresh;
-    bool tls_done, seal_done;
-
-    base_buf_reset(&app->why);
-    if (!app->options->reload(app->options->data, &fresh, &app->why))
-        return reload_refused(app);
-    base_log_set_level((enum base_log_level)fresh.log_level);
-    tls_done = reload_tls(app, &fresh);
-    seal_done = reload_seal(app, &fresh);
-    settings_clear(&fresh);
-    return tls_done && seal_done;
-}
-
-static void on_reload(evutil_socket_t fd BASE_UNUSED, short events BASE_UNUSED, void *data)
+static void seal_decided(void *data, const char *why)
 {
     struct app *app = data;
 
+    if (why)
+        reload_refused(app, why);
+    reload_done(app);
+}
+
+/* Each file stands for itself: one that is broken does not keep the other from being read. */
+static void on_reload(evutil_socket_t fd BASE_UNUSED, short events BASE_UNUSED, void *data)
+{
+    struct app *app = data;
+    struct settings fresh;
+
     notify_reloading(&app->notify);
-    if (reload(app))
-        BASE_LOG(BASE_LOG_INFO, "reloaded");
-    notify_ready(&app->notify); /* also after an error: the old files stay in use */
+    app->reload_failed = false;
+    base_buf_reset(&app->why);
+    if (!app->options->reload(app->options->data, &fresh, &app->why)) {
+        seal_decided(app, base_buf_cstr(&app->why));
+        return;
+    }
+    base_log_set_level((enum base_log_level)fresh.log_level);
+    reload_tls(app, &fresh);
+    reload_seal(app, &fresh);
+    settings_clear(&fresh);
 }
 
 static bool watch_signals(struct app *app)
@@ -524,23 +543,25 @@ static void fill_shared(struct app *app)
     app->shared.metrics = base_metrics_new(api_metric_defs, API_METRIC_COUNT, app->n_workers + 1);
     app->shared.n_workers = app->n_workers;
     app->shared.wake_jobs = wake_jobs;
-    app->shared.wake_data = app;
+    app->shared.app = app;
     app->shared.tls_not_after_us = tls_not_after;
 }
 
 static bool start(struct app *app)
 {
+    struct base_seal *seal;
+
     app->base = event_base_new();
     if (!app->base || !watch_signals(app)) {
         base_buf_put_str(&app->why, "cannot open an event loop");
         return fail(app, "start");
     }
     size_connections(app);
-    if (!load_seal(app))
-        return false;
     if (!load_tls(app, app->settings))
         return fail(app, "tls");
-    return start_jobs(app) && await_database(app) && start_ops(app) && start_workers(app);
+    if (!load_seal(app, &seal))
+        return false;
+    return start_jobs(app, seal) && await_database(app) && start_ops(app) && start_workers(app);
 }
 
 /* After the drain, or after a start that failed half-way. Uses that were noted are stored first. */
@@ -575,7 +596,6 @@ static void clear(struct app *app)
     if (app->base)
         event_base_free(app->base);
     http_tls_free(&app->tls);
-    base_seal_unref(&app->seal);
     policy_limit_free(&app->shared.limit);
     base_metrics_free(&app->shared.metrics);
     base_buf_clear(&app->why);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* One small machine: a timer ticks; each tick starts what is due, one database call at a time, so
- * that no step overtakes another. First the schema is checked, then the master keys, then the ring
- * is polled for ever. What the ring needs next is decided by policy_ring_next(); this file only
- * does it. */
+ * that no step overtakes another. First the schema is checked, then the master keys, then the
+ * lifetime of tokens is made known; then the ring is polled for ever. What the ring needs next is
+ * decided by policy_ring_next(); this file only does it. */
 #include "jobs.h"
 
 #include "api_signing_keys.h"
@@ -22,11 +22,11 @@
 #define FLUSH_US      (3 * BASE_US_PER_S)
 #define EXPIRE_US     BASE_US_PER_MIN
 #define MAX_FLUSH     1000
-#define ANSWER_US     BASE_US_PER_S /* a poll unanswered for so long means: not ready */
+#define ANSWER_US     (3 * BASE_US_PER_S) /* a poll unanswered for so long means: not ready */
 #define CATALOG_MAX   1000
 #define CATALOG_BYTES (256u << 10)
 
-enum phase { PHASE_SCHEMA, PHASE_SEALS, PHASE_CATALOG, PHASE_RING };
+enum phase { PHASE_SCHEMA, PHASE_SEALS, PHASE_LIFETIME, PHASE_CATALOG, PHASE_RING };
 
 struct jobs {
     struct jobs_options options;
@@ -34,13 +34,13 @@ struct jobs {
     struct event *timer;
     enum phase phase;
     enum jobs_verdict verdict;
-    struct base_buf problem;
     bool busy; /* a call is in flight */
     bool connected_once;
     int64_t sent_us, sent_wall_us;
     int64_t next_poll_us, next_scopes_us, next_flush_us, next_expire_us;
     struct base_seal *seal;
-    struct policy_ring *ring; /* of the newest snapshot */
+    struct base_seal *offered; /* by a reload, until it is known whether it can be taken */
+    struct policy_ring *ring;  /* of the newest snapshot */
     struct api_snapshot *snapshot;
     struct base_buf
         catalog; /* names of the API scopes, one after the other, each ended by a newline */
@@ -53,10 +53,16 @@ struct jobs {
 
 static void tick(struct jobs *jobs);
 
-static void settle(struct jobs *jobs, enum jobs_verdict verdict, const char *problem)
+/* One tick now, besides those of the timer. It must not look like one of them: told EV_TIMEOUT,
+ * libevent puts the next a whole period behind the one that was due, and many turns in a row would
+ * put it off for as long as they like. */
+static void turn(struct jobs *jobs)
 {
-    base_buf_reset(&jobs->problem);
-    base_buf_put_str(&jobs->problem, problem);
+    event_active(jobs->timer, 0, 0);
+}
+
+static void settle(struct jobs *jobs, enum jobs_verdict verdict)
+{
     if (jobs->verdict == JOBS_PENDING || verdict == JOBS_READY)
         jobs->verdict = verdict;
 }
@@ -86,11 +92,17 @@ static bool answered(struct jobs *jobs, enum base_err err)
         complain(jobs, "database_rights",
                  "the database role may not read or write a table of Cardea");
     why = db_conn_problem(jobs->db)[0] ? db_conn_problem(jobs->db) : base_err_text(err);
-    settle(jobs, JOBS_WAITING, why);
+    settle(jobs, JOBS_WAITING);
     /* Again and again while it lasts: the reason may change, or its first line have been one too
      * many within its second. */
     worker_log_database(jobs->options.database_gate, false, why);
     return false;
+}
+
+static void enter(struct jobs *jobs, enum phase phase)
+{
+    jobs->phase = phase;
+    jobs_poke(jobs);
 }
 
 static void sending(struct jobs *jobs)
@@ -146,10 +158,8 @@ static void on_scopes(void *ctx, enum base_err err, const struct store_scope *sc
     if (!answered(jobs, err) || err != BASE_OK)
         return;
     /* Before the ring, so that a server that says it is ready has its scopes in the metadata. */
-    if (jobs->phase == PHASE_CATALOG) {
-        jobs->phase = PHASE_RING;
-        jobs_poke(jobs);
-    }
+    if (jobs->phase == PHASE_CATALOG)
+        enter(jobs, PHASE_RING);
     base_buf_init(&names, CATALOG_BYTES);
     for (size_t i = 0; i < n_scopes; i++) {
         base_buf_put_span(&names, scopes[i].name);
@@ -170,9 +180,9 @@ static void on_ring_changed(void *ctx, const struct store_outcome *outcome)
 {
     struct jobs *jobs = ctx;
 
-    /* A conflict means that another instance was faster: either way the ring is read again at once.
-     */
-    if (answered(jobs, outcome->err) || outcome->err == BASE_BUSY)
+    /* After a conflict another instance was faster, or somebody has made rows that no step fits:
+     * the next poll will do, and be it for ever. */
+    if (answered(jobs, outcome->err) && outcome->err == BASE_OK)
         jobs_poke(jobs);
 }
 
@@ -211,8 +221,8 @@ static void add_key(struct jobs *jobs, bool first)
         if (first)
             store_signing_key_first(jobs->db, &row, &audit, on_ring_changed, jobs);
         else
-            store_signing_key_announce(jobs->db, &row, rotation->max_age_us + rotation->margin_us,
-                                       NULL, &audit, on_ring_changed, jobs);
+            store_signing_key_announce(jobs->db, &row, policy_ring_wait_us(rotation), NULL, &audit,
+                                       on_ring_changed, jobs);
     }
     jose_key_unref(&key);
     base_buf_clear(&sealed);
@@ -228,10 +238,8 @@ static void activate(struct jobs *jobs, const struct store_signing_key *rows, si
         if (rows[i].state != STORE_SIGNING_ANNOUNCED)
             continue;
         sending(jobs);
-        /* An instance may sign with the old key until its lease ends; caches keep the set for
-         * max-age. */
         store_signing_key_activate(jobs->db, rows[i].kid, config->token_ttl_us,
-                                   config->rotation.max_age_us + POLICY_RING_LEASE_US, &audit,
+                                   policy_ring_publish_us(&config->rotation), &audit,
                                    on_ring_changed, jobs);
         return;
     }
@@ -281,11 +289,8 @@ static void count_ring(struct jobs *jobs, int64_t db_now_us)
 /* The database has confirmed the ring: its lease runs from when it was asked. */
 static void confirm(struct jobs *jobs)
 {
-    struct api_shared *shared = jobs->options.shared;
-
     atomic_store(&jobs->snapshot->confirmed_mono_us, jobs->sent_us);
     atomic_store(&jobs->snapshot->confirmed_wall_us, jobs->sent_wall_us);
-    atomic_store(&shared->ring_loaded, policy_ring_signing(jobs->ring) != NULL);
 }
 
 static void adopt(struct jobs *jobs, struct policy_ring *ring)
@@ -297,43 +302,102 @@ static void adopt(struct jobs *jobs, struct policy_ring *ring)
 
 /* The ring of these rows; opening the sealed keys is only needed when the table or the master keys
  * have changed. False: it cannot be opened, and a person has been told. */
-static bool read_ring(struct jobs *jobs, const struct store_signing_key *rows, size_t n_rows,
-                      int64_t now_us, int64_t generation)
+static bool read_ring(struct jobs *jobs, const struct store_signing_key *rows, size_t n_rows)
 {
     BASE_AUTO(base_buf_clear) struct base_buf why = {.max = 512};
     struct policy_ring *ring;
 
-    if (jobs->ring && policy_ring_generation(jobs->ring) == generation && !jobs->snapshot_stale)
+    if (jobs->ring && policy_ring_is_of(jobs->ring, rows, n_rows) && !jobs->snapshot_stale)
         return true;
-    if (policy_ring_new(rows, n_rows, now_us, jobs->sent_us, generation, jobs->seal, &ring, &why) ==
-        BASE_OK) {
+    if (policy_ring_new(rows, n_rows, jobs->seal, &ring, &why) == BASE_OK) {
         adopt(jobs, ring);
         return true;
     }
-    settle(jobs, JOBS_REFUSED, base_buf_cstr(&why));
+    settle(jobs, JOBS_REFUSED);
     complain(jobs, "master_key", base_buf_cstr(&why));
     return false;
 }
 
+/* Whether anything has changed is seen from the rows: after a failover that lost commits the same
+ * generation may stand for other keys. */
 static void on_ring(void *ctx, enum base_err err, const struct store_signing_key *rows,
-                    size_t n_rows, int64_t now_us, int64_t generation)
+                    size_t n_rows, int64_t now_us, int64_t generation BASE_UNUSED)
 {
     struct jobs *jobs = ctx;
 
-    if (!answered(jobs, err) || err != BASE_OK ||
-        !read_ring(jobs, rows, n_rows, now_us, generation))
+    if (!answered(jobs, err) || err != BASE_OK || !read_ring(jobs, rows, n_rows))
         return;
     confirm(jobs);
     count_ring(jobs, now_us);
     take_step(jobs, rows, n_rows, now_us);
     if (policy_ring_signing(jobs->ring))
-        settle(jobs, JOBS_READY, "");
+        settle(jobs, JOBS_READY);
 }
 
-/* --- start: schema, then master keys --- */
+/* --- start: schema, master keys, lifetime of tokens; and other master keys --- */
 
-static void on_seal_uses(void *ctx, enum base_err err, const struct store_seal_use *uses,
-                         size_t n_uses)
+/* Names what lacks its master key, in a sentence; false: nothing does. */
+static bool put_missing(struct base_buf *why, const struct base_seal *seal,
+                        const struct store_seal_need *needs, size_t n_needs)
+{
+    static const char *const whats[] = {"", " (secrets)", " (signing keys)",
+                                        " (signing keys and secrets)"};
+    size_t before = why->len;
+
+    for (size_t i = 0; i < n_needs; i++) {
+        const struct store_seal_need *need = &needs[i];
+
+        if (base_seal_has(seal, &need->seal_id))
+            continue;
+        if (why->len == before)
+            base_buf_put_str(why,
+                             "CARDEA_MASTER_KEY_FILE lacks a master key that is still needed:");
+        base_buf_put_char(why, ' ');
+        api_put_fingerprint(why, &need->seal_id);
+        base_buf_put_str(why, whats[2 * need->signing_keys + need->secrets]);
+    }
+    return why->len > before;
+}
+
+static void take_seal(struct jobs *jobs, struct base_seal *seal)
+{
+    base_seal_unref(&jobs->seal);
+    jobs->seal = seal;
+    jobs->snapshot_stale = true;
+    jobs_poke(jobs);
+}
+
+/* Ends the offer, one way or the other; `why` is empty when the keys were taken. */
+static void decide_offer(struct jobs *jobs, struct base_buf *why)
+{
+    struct base_seal *offered = jobs->offered;
+
+    jobs->offered = NULL;
+    if (why->len == 0)
+        take_seal(jobs, offered);
+    else
+        base_seal_unref(&offered);
+    jobs->options.seal_decided(jobs->options.data, why->len ? base_buf_cstr(why) : NULL);
+}
+
+static void on_offer_checked(void *ctx, enum base_err err, const struct store_seal_need *needs,
+                             size_t n_needs)
+{
+    struct jobs *jobs = ctx;
+    struct base_buf why;
+
+    base_buf_init(&why, 1024);
+    if (!answered(jobs, err) || err != BASE_OK)
+        base_buf_putf(&why, "the database cannot tell which master keys are still needed: %s",
+                      base_err_text(err));
+    else
+        put_missing(&why, jobs->offered, needs, n_needs);
+    decide_offer(jobs, &why);
+    base_buf_clear(&why);
+}
+
+static void on_seals(void *ctx, enum base_err err, const struct store_seal_need *needs,
+                     size_t n_needs)
 {
     struct jobs *jobs = ctx;
     struct base_buf why;
@@ -341,27 +405,21 @@ static void on_seal_uses(void *ctx, enum base_err err, const struct store_seal_u
     if (!answered(jobs, err) || err != BASE_OK)
         return;
     base_buf_init(&why, 1024);
-    for (size_t i = 0; i < n_uses; i++) {
-        const struct store_seal_use *use = &uses[i];
-
-        if (base_seal_has(jobs->seal, &use->seal_id))
-            continue;
-        if (why.len == 0)
-            base_buf_put_str(&why,
-                             "CARDEA_MASTER_KEY_FILE lacks a master key that is still needed:");
-        base_buf_put_char(&why, ' ');
-        api_put_fingerprint(&why, &use->seal_id);
-        base_buf_putf(&why, " (%lld secrets, %lld signing keys)", (long long)use->secrets,
-                      (long long)use->signing_keys);
-    }
-    if (why.len > 0) {
-        settle(jobs, JOBS_REFUSED, base_buf_cstr(&why));
+    if (put_missing(&why, jobs->seal, needs, n_needs)) {
+        settle(jobs, JOBS_REFUSED);
         complain(jobs, "master_key", base_buf_cstr(&why));
     } else {
-        jobs->phase = PHASE_CATALOG;
-        jobs_poke(jobs);
+        enter(jobs, PHASE_LIFETIME);
     }
     base_buf_clear(&why);
+}
+
+static void on_lifetime(void *ctx, const struct store_outcome *outcome)
+{
+    struct jobs *jobs = ctx;
+
+    if (answered(jobs, outcome->err) && outcome->err == BASE_OK)
+        enter(jobs, PHASE_CATALOG);
 }
 
 static void on_schema(void *ctx, enum base_err err, const char *why)
@@ -375,11 +433,10 @@ static void on_schema(void *ctx, enum base_err err, const char *why)
         return;
     }
     if (err == BASE_OK) {
-        jobs->phase = PHASE_SEALS;
-        jobs_poke(jobs);
+        enter(jobs, PHASE_SEALS);
         return;
     }
-    settle(jobs, JOBS_REFUSED, why);
+    settle(jobs, JOBS_REFUSED);
     complain(jobs, "schema", why);
 }
 
@@ -394,8 +451,14 @@ static void on_flushed(void *ctx, const struct store_outcome *outcome)
     jobs->busy = false;
     if (outcome->err != BASE_OK) {
         complain(jobs, "last_used_not_stored", base_err_text(outcome->err));
-        jobs->flush_over = true;
+        jobs->flush_over = jobs->flushing_all;
         return;
+    }
+    /* After a full batch the next follows at once, though not before a poll that is due: the times
+     * are stored as fast as the database takes them. */
+    if (jobs->n_uses == MAX_FLUSH) {
+        jobs->next_flush_us = 0;
+        turn(jobs);
     }
     jobs->n_uses = 0;
     if (jobs->flushing_all)
@@ -448,7 +511,8 @@ static bool due(int64_t *at_us, int64_t period_us, int64_t now_us)
     return true;
 }
 
-static void poll_ring(struct jobs *jobs)
+/* What the phase asks the database for; the last phase for ever. */
+static void poll_database(struct jobs *jobs)
 {
     sending(jobs);
     switch (jobs->phase) {
@@ -456,7 +520,11 @@ static void poll_ring(struct jobs *jobs)
         store_schema_check(jobs->db, on_schema, jobs);
         return;
     case PHASE_SEALS:
-        store_seal_uses(jobs->db, on_seal_uses, jobs);
+        store_seals_needed(jobs->db, on_seals, jobs);
+        return;
+    case PHASE_LIFETIME:
+        store_signing_ring_note_ttl(jobs->db, jobs->options.shared->config.token_ttl_us,
+                                    on_lifetime, jobs);
         return;
     case PHASE_CATALOG:
         store_scope_list(jobs->db, on_scopes, jobs);
@@ -477,8 +545,13 @@ static void tick(struct jobs *jobs)
         jobs_flush(jobs);
         return;
     }
+    if (jobs->offered) {
+        sending(jobs);
+        store_seals_needed(jobs->db, on_offer_checked, jobs);
+        return;
+    }
     if (due(&jobs->next_poll_us, POLL_US, now_us)) {
-        poll_ring(jobs);
+        poll_database(jobs);
         return;
     }
     if (jobs->phase != PHASE_RING || atomic_load(&jobs->options.shared->database_seen_us) == 0)
@@ -502,7 +575,7 @@ static void on_timer(evutil_socket_t fd BASE_UNUSED, short events BASE_UNUSED, v
 void jobs_poke(struct jobs *jobs)
 {
     jobs->next_poll_us = 0;
-    event_active(jobs->timer, EV_TIMEOUT, 0);
+    turn(jobs);
 }
 
 static void on_state(void *data, bool connected, const char *why)
@@ -515,7 +588,7 @@ static void on_state(void *data, bool connected, const char *why)
         return;
     }
     atomic_store(&jobs->options.shared->database_seen_us, 0);
-    settle(jobs, JOBS_WAITING, why);
+    settle(jobs, JOBS_WAITING);
 }
 
 static void on_notify(void *data, const char *channel BASE_UNUSED, const char *payload BASE_UNUSED)
@@ -554,7 +627,6 @@ enum base_err jobs_new(const struct jobs_options *options, struct jobs **out, st
     *out = NULL;
     jobs->options = *options;
     jobs->seal = options->seal;
-    base_buf_init(&jobs->problem, 1024);
     base_buf_init(&jobs->catalog, CATALOG_BYTES);
     jobs->snapshot =
         api_snapshot_new(&options->shared->config, base_seal_ref(jobs->seal), NULL, NULL, 0);
@@ -584,7 +656,7 @@ void jobs_free(struct jobs **address)
     api_snapshot_unref(&jobs->snapshot);
     policy_ring_unref(&jobs->ring);
     base_seal_unref(&jobs->seal);
-    base_buf_clear(&jobs->problem);
+    base_seal_unref(&jobs->offered);
     base_buf_clear(&jobs->catalog);
     base_free(&jobs);
 }
@@ -594,20 +666,21 @@ enum jobs_verdict jobs_first_verdict(const struct jobs *jobs)
     return jobs->verdict;
 }
 
-const char *jobs_problem(struct jobs *jobs)
-{
-    return base_buf_cstr(&jobs->problem);
-}
-
 struct api_snapshot *jobs_snapshot(struct jobs *jobs)
 {
     return api_snapshot_ref(jobs->snapshot);
 }
 
-void jobs_set_seal(struct jobs *jobs, struct base_seal *seal)
+/* Before the ring is read the start's own check will judge them, and there is nothing to lose yet.
+ */
+void jobs_offer_seal(struct jobs *jobs, struct base_seal *seal)
 {
-    base_seal_unref(&jobs->seal);
-    jobs->seal = seal;
-    jobs->snapshot_stale = true;
-    jobs_poke(jobs);
+    base_seal_unref(&jobs->offered);
+    if (jobs->phase <= PHASE_SEALS) {
+        take_seal(jobs, seal);
+        jobs->options.seal_decided(jobs->options.data, NULL);
+        return;
+    }
+    jobs->offered = seal;
+    turn(jobs);
 }

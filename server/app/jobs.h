@@ -18,12 +18,14 @@ struct jobs_options {
     const struct settings *settings;
     struct api_shared *shared;
     unsigned shard;         /* of metrics */
-    struct base_seal *seal; /* a reference of the jobs' own */
+    struct base_seal *seal; /* the reference is taken over */
     struct base_log_gate *database_gate;
     /* A new snapshot is there; the receiver takes references of its own. */
     void (*publish)(void *data, struct api_snapshot *snapshot);
     /* Moves up to `max` noted uses of all workers into `out`. */
     size_t (*take_uses)(void *data, struct store_key_use *out, size_t max);
+    /* What has become of the master keys of jobs_offer_seal(): taken (NULL), or why not. */
+    void (*seal_decided)(void *data, const char *why);
     void *data;
 };
 
@@ -39,15 +41,15 @@ enum jobs_verdict {
     JOBS_REFUSED, /* schema or master key do not fit: do not start */
 };
 enum jobs_verdict jobs_first_verdict(const struct jobs *jobs);
-/* The sentence for JOBS_WAITING and JOBS_REFUSED. */
-const char *jobs_problem(struct jobs *jobs);
 
 /* The current snapshot, with a reference for the caller. Never NULL. */
 struct api_snapshot *jobs_snapshot(struct jobs *jobs);
 /* Look at the ring now. */
 void jobs_poke(struct jobs *jobs);
-/* Other master keys (the reference is taken over), after SIGHUP. */
-void jobs_set_seal(struct jobs *jobs, struct base_seal *seal);
+/* Other master keys (the reference is taken over), after SIGHUP. They are only taken when the
+ * database says that no other is still needed; of several offers the last counts. The answer comes
+ * with seal_decided(), perhaps before this returns. */
+void jobs_offer_seal(struct jobs *jobs, struct base_seal *seal);
 /* Stores what is noted; jobs_flushed() tells when nothing is left or the database did not answer.
  */
 void jobs_flush(struct jobs *jobs);

@@ -177,11 +177,6 @@ struct api_worker *cmd_call_worker(struct cmd_call *call)
     return &call->worker;
 }
 
-const struct settings *cmd_call_settings(const struct cmd_call *call)
-{
-    return &call->settings;
-}
-
 bool cmd_call_wait(struct cmd_call *call, const bool *done)
 {
     /* Every database call has a deadline of its own, so this ends. */

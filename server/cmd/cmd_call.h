@@ -20,7 +20,6 @@ struct cmd_call *cmd_call_open(struct cmd *cmd, bool needs_seal, int *status);
 void cmd_call_close(struct cmd_call **call);
 
 struct api_worker *cmd_call_worker(struct cmd_call *call);
-const struct settings *cmd_call_settings(const struct cmd_call *call);
 /* Runs the loop until *done; false when the time for it is over. */
 bool cmd_call_wait(struct cmd_call *call, const bool *done);
 

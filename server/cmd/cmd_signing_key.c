@@ -76,7 +76,7 @@ static void reseal_row(struct reseal *reseal, const struct store_signing_key *ro
     base_buf_init(&context, 256);
     base_buf_init(&plain, 16u << 10);
     base_buf_init(sealed, 16u << 10);
-    api_signing_key_context(row->kid, &context);
+    policy_ring_seal_context(row->kid, &context);
     reseal->err = base_seal_open(seal, base_buf_span(&context), row->sealed, &plain);
     if (reseal->err == BASE_OK)
         reseal->err = base_seal_close(seal, base_buf_span(&context), base_buf_span(&plain), sealed);

@@ -21,7 +21,6 @@
 
 struct policy_ring {
     atomic_uint refs;
-    int64_t generation, mono_us, db_us;
     struct base_buf jwks, etag;
     size_t count;
     struct policy_ring_key keys[];
@@ -67,14 +66,20 @@ static enum base_err check_master_keys(const struct store_signing_key *rows, siz
     return BASE_NOT_FOUND;
 }
 
+void policy_ring_seal_context(struct base_span kid, struct base_buf *out)
+{
+    base_buf_reset(out);
+    BASE_BUF_LIT(out, SEAL_CONTEXT);
+    base_buf_put_span(out, kid);
+}
+
 static enum base_err unseal(const struct store_signing_key *row, const struct base_seal *seal,
                             struct base_buf *out)
 {
     BASE_AUTO(base_buf_clear) struct base_buf context;
 
     base_buf_init(&context, 256);
-    BASE_BUF_LIT(&context, SEAL_CONTEXT);
-    base_buf_put_span(&context, row->kid);
+    policy_ring_seal_context(row->kid, &context);
     return base_seal_open(seal, base_buf_span(&context), row->sealed, out);
 }
 
@@ -171,7 +176,6 @@ static enum base_err write_documents(struct policy_ring *ring, struct base_buf *
 }
 
 enum base_err policy_ring_new(const struct store_signing_key *rows, size_t n_rows,
-                              int64_t db_now_us, int64_t mono_us, int64_t generation,
                               const struct base_seal *seal, struct policy_ring **out,
                               struct base_buf *why)
 {
@@ -183,9 +187,6 @@ enum base_err policy_ring_new(const struct store_signing_key *rows, size_t n_row
         return err;
     ring = base_calloc(1, sizeof *ring + n_rows * sizeof ring->keys[0]);
     atomic_init(&ring->refs, 1);
-    ring->generation = generation;
-    ring->mono_us = mono_us;
-    ring->db_us = db_now_us;
     base_buf_init(&ring->jwks, MAX_JWKS);
     base_buf_init(&ring->etag, 64);
     for (size_t i = 0; i < n_rows; i++)
@@ -232,35 +233,31 @@ const struct policy_ring_key *policy_ring_at(const struct policy_ring *ring, siz
     return &ring->keys[index];
 }
 
-int64_t policy_ring_generation(const struct policy_ring *ring)
+static const struct policy_ring_key *find(const struct policy_ring *ring, struct base_span kid)
 {
-    return ring->generation;
+    for (size_t i = 0; i < ring->count; i++)
+        if (base_span_eq(base_span_str(jose_key_thumbprint(ring->keys[i].key)), kid))
+            return &ring->keys[i];
+    return NULL;
 }
 
-int64_t policy_ring_mono_us(const struct policy_ring *ring)
+/* All that can change while the kid stays; activated_us does by a person's hand only, but the age
+ * of the key is shown. */
+static bool is_of(const struct policy_ring_key *key, const struct store_signing_key *row)
 {
-    return ring->mono_us;
+    return key && key->state == row->state && key->activated_us == row->activated_us &&
+           key->publish_until_us == row->publish_until_us &&
+           memcmp(&key->seal_id, &row->seal_id, sizeof key->seal_id) == 0;
 }
 
-int64_t policy_ring_db_us(const struct policy_ring *ring)
+/* As many, and each is there: no two rows have the same kid. */
+bool policy_ring_is_of(const struct policy_ring *ring, const struct store_signing_key *rows,
+                       size_t n_rows)
 {
-    return ring->db_us;
-}
-
-/* created_us and activated_us never change while the state stays. */
-static bool same_key(const struct policy_ring_key *a, const struct policy_ring_key *b)
-{
-    return a->state == b->state && a->publish_until_us == b->publish_until_us &&
-           memcmp(&a->seal_id, &b->seal_id, sizeof a->seal_id) == 0 &&
-           strcmp(jose_key_thumbprint(a->key), jose_key_thumbprint(b->key)) == 0;
-}
-
-bool policy_ring_same(const struct policy_ring *a, const struct policy_ring *b)
-{
-    if (a->count != b->count)
+    if (ring->count != n_rows)
         return false;
-    for (size_t i = 0; i < a->count; i++)
-        if (!same_key(&a->keys[i], &b->keys[i]))
+    for (size_t i = 0; i < n_rows; i++)
+        if (!is_of(find(ring, rows[i].kid), &rows[i]))
             return false;
     return true;
 }
@@ -283,12 +280,9 @@ const struct policy_ring_key *policy_ring_signing(const struct policy_ring *ring
 
 const struct jose_key *policy_ring_find(void *ring, struct base_span kid)
 {
-    const struct policy_ring *mine = ring;
+    const struct policy_ring_key *key = find(ring, kid);
 
-    for (size_t i = 0; i < mine->count; i++)
-        if (base_span_eq(base_span_str(jose_key_thumbprint(mine->keys[i].key)), kid))
-            return mine->keys[i].key;
-    return NULL;
+    return key ? key->key : NULL;
 }
 
 struct base_span policy_ring_jwks(const struct policy_ring *ring)
@@ -305,7 +299,6 @@ struct base_span policy_ring_etag(const struct policy_ring *ring)
 
 /* What the rules see of a set of keys. */
 struct facts {
-    size_t n_keys;
     bool has_signing, has_announced, has_other_alg;
     int64_t signs_since_us; /* of the signing key */
     int64_t may_sign_us;    /* of the announced key */
@@ -337,7 +330,6 @@ static int64_t later(int64_t a_us, int64_t b_us)
 static void note(struct facts *facts, const struct life *life,
                  const struct policy_rotation *rotation)
 {
-    facts->n_keys++;
     if (life->state == STORE_SIGNING_ACTIVE) {
         facts->has_signing = true;
         facts->has_other_alg = life->other_alg;
@@ -357,7 +349,7 @@ static bool needs_successor(const struct facts *facts, const struct policy_rotat
 {
     if (facts->has_announced)
         return false;
-    if (!facts->has_signing || facts->has_other_alg)
+    if (facts->has_other_alg)
         return true;
     /* So early that the successor may sign when this one's time is over. */
     return now_us >= facts->signs_since_us + rotation->rotation_us - policy_ring_wait_us(rotation);
@@ -368,7 +360,9 @@ static bool needs_successor(const struct facts *facts, const struct policy_rotat
 static enum policy_ring_step next_step(const struct facts *facts,
                                        const struct policy_rotation *rotation, int64_t now_us)
 {
-    if (facts->n_keys == 0)
+    /* Also with retired keys, which a person's hand has left alone: nobody has a token to lose by a
+     * key that caches do not know yet. */
+    if (!facts->has_signing && !facts->has_announced)
         return POLICY_RING_FIRST;
     if (facts->has_announced && now_us >= facts->may_sign_us)
         return POLICY_RING_ACTIVATE;
@@ -404,14 +398,6 @@ static struct facts facts_of(const struct policy_ring *ring, const struct policy
              rotation);
     }
     return facts;
-}
-
-enum policy_ring_step policy_ring_next_step(const struct policy_ring *ring,
-                                            const struct policy_rotation *rotation, int64_t now_us)
-{
-    struct facts facts = facts_of(ring, rotation);
-
-    return next_step(&facts, rotation, now_us);
 }
 
 bool policy_ring_overdue(const struct policy_ring *ring, const struct policy_rotation *rotation,

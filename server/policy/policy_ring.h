@@ -28,12 +28,10 @@ struct policy_ring_key {
 
 struct policy_ring; /* immutable after policy_ring_new() */
 
-/* Opens the sealed keys of the rows. `mono_us` is when the query was SENT (monotonic): the
- * snapshot's age counts from there. BASE_NOT_FOUND: a key needs a master key that is not loaded;
+/* Opens the sealed keys of the rows. BASE_NOT_FOUND: a key needs a master key that is not loaded;
  * `why` says which (fingerprint in hex) and how many. BASE_INVALID: a row that does not fit
  * together; `why` names it. */
 enum base_err policy_ring_new(const struct store_signing_key *rows, size_t n_rows,
-                              int64_t db_now_us, int64_t mono_us, int64_t generation,
                               const struct base_seal *seal, struct policy_ring **out,
                               struct base_buf *why) BASE_MUST_USE;
 struct policy_ring *policy_ring_ref(struct policy_ring *ring);
@@ -42,12 +40,12 @@ void policy_ring_unref(struct policy_ring **ring);
 /* Keys in order: the signing one, the announced one, then retired ones, the oldest first. */
 size_t policy_ring_count(const struct policy_ring *ring);
 const struct policy_ring_key *policy_ring_at(const struct policy_ring *ring, size_t index);
-int64_t policy_ring_generation(const struct policy_ring *ring);
-/* When the rows were asked for, on both clocks, as given to policy_ring_new(). */
-int64_t policy_ring_mono_us(const struct policy_ring *ring);
-int64_t policy_ring_db_us(const struct policy_ring *ring);
-/* Same keys in the same states? Then a reload only renews the lease. */
-bool policy_ring_same(const struct policy_ring *a, const struct policy_ring *b);
+/* The same keys in the same states as in the rows? Then they only renew the lease, and nothing need
+ * be opened. */
+bool policy_ring_is_of(const struct policy_ring *ring, const struct store_signing_key *rows,
+                       size_t n_rows);
+/* What a signing key's seal is bound to: "signing_key:" and its kid. */
+void policy_ring_seal_context(struct base_span kid, struct base_buf *out);
 
 /* A snapshot may sign for POLICY_RING_LEASE_US after it was confirmed by the database; an instance
  * that was stopped or cut off longer signs with nothing until it has read the table again.
@@ -78,7 +76,7 @@ struct policy_rotation {
 };
 enum policy_ring_step {
     POLICY_RING_NOTHING,
-    POLICY_RING_FIRST,    /* the table is empty: make a key that signs at once */
+    POLICY_RING_FIRST,    /* none signs and none is announced: make a key that signs at once */
     POLICY_RING_ANNOUNCE, /* its time is nearly over, or the algorithm changed: publish a successor
                            */
     POLICY_RING_ACTIVATE, /* the announced key may sign: every cache has had it */
@@ -86,9 +84,6 @@ enum policy_ring_step {
 };
 enum policy_ring_step policy_ring_next(const struct store_signing_key *rows, size_t n_rows,
                                        const struct policy_rotation *rotation, int64_t now_us);
-/* The same over a ring's keys. */
-enum policy_ring_step policy_ring_next_step(const struct policy_ring *ring,
-                                            const struct policy_rotation *rotation, int64_t now_us);
 /* How long caches may keep a set that the database confirmed `age_us` ago: max-age as it is set
  * while the margin covers the age, and less beyond, so that no cache keeps a set longer than a key
  * announced right after its confirmation waits before it signs. Whole seconds, 0 when there is

@@ -334,3 +334,26 @@ def test_a_reload_takes_master_keys_over(server):
         assert instance.token(key).status == 200
         made = site.key(name="under the new one")
         assert instance.token(made).status == 200
+
+
+def test_a_reload_that_would_lose_a_needed_master_key_is_refused(server):
+    with new_site(server) as site:
+        key = site.demo()
+        instance = site.start()
+        old = site.master_key.read_text()
+        site.write_master_key(os.urandom(32))
+        new = site.master_key.read_text()
+        instance.signal(signal.SIGHUP)
+        wait_until(lambda: instance.log_lines(event="reload_refused"), "it says so")
+        assert "(signing keys and secrets)" in instance.log_lines(event="reload_refused")[0]["reason"]
+        assert instance.log_lines(event="reloaded") == []
+        assert instance.token(key).status == 200 and instance.is_ready()
+        # What somebody else has sealed under a key that this server does not have yet is no wrong secret.
+        site.master_key.write_text(new + old)
+        made = site.key(name="under the new one")
+        answer = instance.token(made)
+        assert answer.status == 503 and answer.header("Retry-After")
+        wait_until(lambda: instance.log_lines(reason="master_key_not_loaded"), "the log says why")
+        instance.signal(signal.SIGHUP)
+        wait_until(lambda: instance.log_lines(event="reloaded"), "reloaded")
+        wait_until(lambda: instance.token(made).status == 200, "every worker has it")

@@ -99,14 +99,15 @@ def test_a_rotation_is_announced_then_signs_then_retires(fleet):
 
     announced = fleet.cli_json("signing-key", "rotate")
     assert announced["state"] == "announced" and announced["kid"] != old
-    at = time.monotonic()
     for instance in fleet.instances:
         wait_until(lambda i=instance: announced["kid"] in published(i), "every instance publishes it", 2)
     assert kid_of(first.access_token(key)) == old, "it may not sign before every cache has had it"
 
     for instance in fleet.instances:
         wait_until(lambda i=instance: kid_of(i.access_token(key)) == announced["kid"], "it signs")
-    assert time.monotonic() - at >= MAX_AGE + MARGIN - 0.1
+    waited = fleet.sql("SELECT extract(epoch FROM activated_at - created_at) FROM signing_key WHERE kid = %s",
+                       announced["kid"])[0][0]
+    assert waited >= MAX_AGE + MARGIN
     assert published(second) == {old, announced["kid"]}, "the old key's tokens are still alive"
     assert in_state(fleet, "signing") == [announced["kid"]]
     retired = next(item for item in keys_of(fleet) if item["kid"] == old)
@@ -331,7 +332,8 @@ def test_a_master_key_still_needed_cannot_be_dropped(server):
         site.write_master_key(os.urandom(32))
         refused = site.start(wait=False)
         assert refused.wait_exit() == 1
-        assert old in refused.log() and "1 secrets" in refused.log() and "CARDEA_MASTER_KEY_FILE" in refused.log()
+        assert f"CARDEA_MASTER_KEY_FILE lacks a master key that is still needed: {old} (signing keys and secrets)" \
+            in refused.log()
         assert "MISSING" in site.cli("config").out
 
 

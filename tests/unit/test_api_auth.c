@@ -47,18 +47,21 @@ static void knock(const char *line, const char *headers)
     assert_int_equal(reply.count, 1);
 }
 
-static void adopt_ring(void)
+/* As the database confirmed it `age_us` ago. */
+static void adopt_ring(int64_t age_us)
 {
+    struct api_snapshot *snapshot;
     struct api_config *config = &loopback.shared.config;
     struct policy_ring *ring = NULL;
     struct base_buf why;
 
     base_buf_init(&why, 256);
-    assert_int_equal(
-        policy_ring_new(NULL, 0, base_clock_wall_us(), base_clock_mono_us(), 0, NULL, &ring, &why),
-        BASE_OK);
+    assert_int_equal(policy_ring_new(NULL, 0, NULL, &ring, &why), BASE_OK);
     base_buf_clear(&why);
-    api_worker_adopt(&loopback.worker, api_snapshot_new(config, NULL, ring, NULL, 0));
+    snapshot = api_snapshot_new(config, NULL, ring, NULL, 0);
+    snapshot->confirmed_mono_us = base_clock_mono_us() - age_us;
+    snapshot->confirmed_wall_us = base_clock_wall_us() - age_us;
+    api_worker_adopt(&loopback.worker, snapshot);
 }
 
 #define LIST "GET /v1/tenants/acme/keys"
@@ -107,6 +110,19 @@ static void test_no_verdict_without_a_key_ring(void **state)
     assert_non_null(loopback_header(&reply, "Retry-After"));
 }
 
+/* The key that signed may have been withdrawn since: neither yes nor no. */
+static void test_no_verdict_after_the_lease(void **state)
+{
+    (void)state;
+    adopt_ring(POLICY_RING_LEASE_US + BASE_US_PER_S);
+    knock(LIST, "Authorization: Bearer eyJhbGciOiJub25lIn0.e30.\r\n");
+    assert_int_equal(reply.status, 503);
+    assert_non_null(loopback_header(&reply, "Retry-After"));
+    knock(LIST, "");
+    assert_int_equal(reply.status, 401); /* without a token there is nothing to believe */
+    assert_int_equal(admitted, 0);
+}
+
 static void test_tokens_of_strangers(void **state)
 {
     static const char *const bad[] = {
@@ -117,7 +133,7 @@ static void test_tokens_of_strangers(void **state)
     };
 
     (void)state;
-    adopt_ring();
+    adopt_ring(0);
     for (size_t i = 0; i < BASE_COUNT(bad); i++) {
         knock(LIST, bad[i]);
         assert_int_equal(reply.status, 401);
@@ -216,6 +232,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_no_token, setup, teardown),
         cmocka_unit_test_setup_teardown(test_malformed_token, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_verdict_without_a_key_ring, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_verdict_after_the_lease, setup, teardown),
         cmocka_unit_test_setup_teardown(test_tokens_of_strangers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_command_line, setup, teardown),
         cmocka_unit_test_setup_teardown(test_audit, setup, teardown),

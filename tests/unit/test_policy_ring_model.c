@@ -116,7 +116,8 @@ static void do_first(struct fleet *fleet, enum jose_alg alg)
 {
     struct store_signing_key *row;
 
-    if (fleet->table.count > 0)
+    if (row_in(&fleet->table, STORE_SIGNING_ACTIVE) ||
+        row_in(&fleet->table, STORE_SIGNING_ANNOUNCED))
         return; /* another instance was first */
     row = new_row(fleet, alg);
     row->state = STORE_SIGNING_ACTIVE;
