@@ -27,7 +27,7 @@ void http_address_format(const struct http_address *address, char out[HTTP_ADDRE
     if (address->family == AF_INET)
         format_v4(address->bytes, out);
     else if (!inet_ntop(address->family, address->bytes, out, HTTP_ADDRESS_TEXT_MAX))
-        out[0] = '\0';
+        strcpy(out, "unknown");
 }
 
 enum base_err http_address_parse(struct base_span text, struct http_address *out)
@@ -66,13 +66,11 @@ static bool parse_port(struct base_span text, uint16_t *out)
     return value <= UINT16_MAX;
 }
 
-/* The part before the port: `localhost`, an IPv4 address, or an IPv6 address in brackets. */
+/* The part before the port: an IPv4 address, or an IPv6 address in brackets. */
 static enum base_err parse_host(struct base_span host, struct http_address *out)
 {
     bool bracketed = host.len >= 2 && host.ptr[0] == '[' && host.ptr[host.len - 1] == ']';
 
-    if (base_span_eq_nocase(host, BASE_SPAN("localhost")))
-        host = BASE_SPAN("127.0.0.1");
     if (bracketed)
         host = base_span_of(host.ptr + 1, host.len - 2);
     if (bracketed != (host.len > 0 && memchr(host.ptr, ':', host.len)))
@@ -80,7 +78,9 @@ static enum base_err parse_host(struct base_span host, struct http_address *out)
     return http_address_parse(host, out);
 }
 
-enum base_err http_listen_parse(struct base_span text, struct http_address *out)
+/* `localhost` stands for 127.0.0.1 where we listen; a proxy that says so names nobody. */
+static enum base_err parse_host_port(struct base_span text, bool localhost,
+                                     struct http_address *out)
 {
     const char *colon = text.len ? memrchr(text.ptr, ':', text.len) : NULL;
     struct http_address address;
@@ -90,9 +90,23 @@ enum base_err http_listen_parse(struct base_span text, struct http_address *out)
     if (!colon)
         return BASE_INVALID;
     host = base_span_of(text.ptr, (size_t)(colon - text.ptr));
-    if (parse_host(host, &address) != BASE_OK ||
-        !parse_port(base_span_of(colon + 1, text.len - host.len - 1), &address.port))
+    text = base_span_of(colon + 1, text.len - host.len - 1);
+    if (localhost && base_span_eq_nocase(host, BASE_SPAN("localhost")))
+        host = BASE_SPAN("127.0.0.1");
+    if (parse_host(host, &address) != BASE_OK || !parse_port(text, &address.port))
         return BASE_INVALID;
     *out = address;
     return BASE_OK;
+}
+
+enum base_err http_listen_parse(struct base_span text, struct http_address *out)
+{
+    return parse_host_port(text, true, out);
+}
+
+enum base_err http_forwarded_parse(struct base_span text, struct http_address *out)
+{
+    if (http_address_parse(text, out) == BASE_OK || parse_host(text, out) == BASE_OK)
+        return BASE_OK;
+    return parse_host_port(text, false, out);
 }

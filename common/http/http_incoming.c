@@ -236,18 +236,17 @@ static struct base_span last_element(struct base_span *list)
     return element;
 }
 
-/* Follows one header line from its right end. False: the client has been found. */
+/* Follows one header line from its right end. False: the client has been found, or nobody knows it:
+ * where a trusted proxy says what is no address (an empty element too) the client is unknown. It is
+ * not the proxy, whose address may open what is closed to others. */
 static bool follow_line(struct http_request *request, const struct http_server_options *options,
                         struct base_span line)
 {
-    struct http_address hop;
-
     do {
         if (!is_trusted(options, &request->client))
             return false;
-        if (http_address_parse(last_element(&line), &hop) != BASE_OK)
+        if (http_forwarded_parse(last_element(&line), &request->client) != BASE_OK)
             return false;
-        request->client = hop;
     } while (line.len);
     return true;
 }

@@ -32,7 +32,7 @@ struct policy_client_input {
     const struct store_key *key; /* the decoy when not found */
     bool has_secret;             /* false: an assertion, judged with policy_client_assertion() */
     struct base_span secret;
-    int family; /* AF_INET or AF_INET6 */
+    int family; /* AF_INET, AF_INET6, or 0: unknown, and in no network */
     const uint8_t *address;
     int64_t now_us;
 };

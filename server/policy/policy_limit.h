@@ -19,7 +19,7 @@ struct policy_limit *policy_limit_new(int64_t per_minute, size_t entries);
 void policy_limit_free(struct policy_limit **limit);
 
 struct policy_limit_subject {
-    int family; /* AF_INET or AF_INET6 */
+    int family; /* AF_INET, AF_INET6, or 0: all that are unknown are one */
     const uint8_t *address;
     struct base_span key_id; /* as sent, whatever it is */
 };

@@ -77,6 +77,21 @@ static void check_listen(struct base_span text)
         REQUIRE(address.family == 0);
 }
 
+/* A plain address means the same with and without what proxies may put around it. */
+static void check_forwarded(struct base_span text)
+{
+    struct http_address address, plain;
+
+    if (http_forwarded_parse(text, &address) != BASE_OK) {
+        REQUIRE(address.family == 0);
+        REQUIRE(http_address_parse(text, &plain) != BASE_OK);
+        return;
+    }
+    check_again(&address);
+    if (http_address_parse(text, &plain) == BASE_OK)
+        REQUIRE(are_equal(&address, &plain));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct base_span text = {(const char *)data, size};
@@ -84,5 +99,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     check_address(text);
     check_cidr(text);
     check_listen(text);
+    check_forwarded(text);
     return 0;
 }

@@ -393,17 +393,25 @@ def test_allowed_cidrs_behind_proxies(server):
         world = World(site)
         v4 = world.new_key(allowed_cidrs=["192.0.2.0/24"])
         v6 = world.new_key(allowed_cidrs=["2001:db8:1::/48"])
+        proxy = world.new_key(allowed_cidrs=["127.0.0.0/8", "::/0"])  # where the proxy itself is
         cases = [
-            (None, False, False), ("192.0.2.7", True, False), ("2001:db8:1::7", False, True), ("192.0.3.7", False, False),
-            ("192.0.2.7, 10.1.2.3", True, False), ("198.51.100.1, 192.0.2.7", True, False), ("192.0.2.7, 198.51.100.1", False, False),
-            ("2001:db8:1::7, 2001:db8:ffff::1, 10.0.0.1", False, True), ("::ffff:192.0.2.7", True, False),
-            ("10.0.0.1", False, False), ("nonsense", False, False), ("192.0.2.7, nonsense", False, False),
+            (None, [proxy]), ("192.0.2.7", [v4]), ("2001:db8:1::7", [v6, proxy]), ("192.0.3.7", []),
+            ("192.0.2.7, 10.1.2.3", [v4]), ("198.51.100.1, 192.0.2.7", [v4]), ("192.0.2.7, 198.51.100.1", []),
+            ("2001:db8:1::7, 2001:db8:ffff::1, 10.0.0.1", [v6, proxy]), ("::ffff:192.0.2.7", [v4]),
+            ("10.0.0.1", []), ("192.0.2.7:51234", [v4]), ("[2001:db8:1::7]:51234", [v6, proxy]),
+            ("192.0.2.7, 10.0.0.1:51234", [v4]), ("203.0.113.9:51234", []),
+            # What nobody can read is nobody's address: not the proxy's either.
+            ("nonsense", []), ("unknown", []), ("_hidden", []), ("192.0.2.7, nonsense", []), ("192.0.2.7:", []),
+            ("192.0.2.7, unknown, 127.0.0.1", []),
         ]
-        for header, four, six in cases:
+        for header, allowed in cases:
             headers = {"X-Forwarded-For": header} if header else {}
-            for key, allowed in (v4, four), (v6, six):
+            for key in v4, v6, proxy:
                 answer = world.server.token(key, headers=headers)
-                assert (answer.status == 200) is allowed, (header, key["allowed_cidrs"], answer)
+                assert answer.status == (200 if key in allowed else 401), (header, key["allowed_cidrs"], answer)
+        assert world.server.token(world.new_key(), headers={"X-Forwarded-For": "unknown"}).status == 200
+        wait_until(lambda: world.server.log_lines(client="unknown", status=200), "the log says so")
+        assert world.server.log_lines(client="unknown", reason="address_not_allowed")
         key = world.new_key(scopes=["cardea.admin"], allowed_cidrs=["192.0.2.7"])
         token = world.server.token(key, headers={"X-Forwarded-For": "192.0.2.7"}).json()["access_token"]
         api = Api(world, token)

@@ -46,7 +46,21 @@ static void test_no_address(void **state BASE_UNUSED)
     char text[HTTP_ADDRESS_TEXT_MAX] = "x";
 
     http_address_format(&address, text);
-    assert_string_equal(text, "");
+    assert_string_equal(text, "unknown");
+}
+
+/* Neither of all networks holds it, nor the one that zeros would be in. */
+static void test_nowhere(void **state BASE_UNUSED)
+{
+    static const char *const networks[] = {"0.0.0.0/0", "0.0.0.0", "::/0", "::"};
+    const struct http_address unknown = {0};
+
+    for (size_t i = 0; i < BASE_COUNT(networks); i++) {
+        struct http_cidr cidr;
+
+        assert_int_equal(http_cidr_parse(base_span_str(networks[i]), &cidr), BASE_OK);
+        assert_false(http_cidr_contains(&cidr, &unknown));
+    }
 }
 
 static void test_bad_address(void **state BASE_UNUSED)
@@ -260,13 +274,79 @@ static void test_bad_listen(void **state BASE_UNUSED)
     }
 }
 
+static void test_forwarded(void **state BASE_UNUSED)
+{
+    static const struct {
+        const char *text, *formatted;
+    } cases[] = {
+        {"192.0.2.1", "192.0.2.1"},           {"192.0.2.1:1", "192.0.2.1"},
+        {"192.0.2.1:65535", "192.0.2.1"},     {"2001:db8::1", "2001:db8::1"},
+        {"2001:db8::1:80", "2001:db8::1:80"}, {"[2001:db8::1]", "2001:db8::1"},
+        {"[2001:db8::1]:80", "2001:db8::1"},  {"[::ffff:192.0.2.1]:80", "192.0.2.1"},
+    };
+
+    for (size_t i = 0; i < BASE_COUNT(cases); i++) {
+        struct http_address address;
+        char text[HTTP_ADDRESS_TEXT_MAX];
+
+        assert_int_equal(http_forwarded_parse(base_span_str(cases[i].text), &address), BASE_OK);
+        http_address_format(&address, text);
+        assert_string_equal(text, cases[i].formatted);
+    }
+}
+
+static void test_bad_forwarded(void **state BASE_UNUSED)
+{
+    static const struct base_span cases[] = {
+        BASE_SPAN_INIT(""),
+        BASE_SPAN_INIT(":"),
+        BASE_SPAN_INIT(":80"),
+        BASE_SPAN_INIT("unknown"),
+        BASE_SPAN_INIT("_hidden"),
+        BASE_SPAN_INIT("_hidden:80"),
+        BASE_SPAN_INIT("localhost"),
+        BASE_SPAN_INIT("localhost:80"),
+        BASE_SPAN_INIT("example.com"),
+        BASE_SPAN_INIT("192.0.2.1:"),
+        BASE_SPAN_INIT("192.0.2.1:080"),
+        BASE_SPAN_INIT("192.0.2.1:65536"),
+        BASE_SPAN_INIT("192.0.2.1:_http"),
+        BASE_SPAN_INIT("192.0.2.1:80:80"),
+        BASE_SPAN_INIT("192.0.2.1/32"),
+        BASE_SPAN_INIT("192.0.2.1/32:80"),
+        BASE_SPAN_INIT("192.0.2.1\0"),
+        BASE_SPAN_INIT("[192.0.2.1]"),
+        BASE_SPAN_INIT("[192.0.2.1]:80"),
+        BASE_SPAN_INIT("[]"),
+        BASE_SPAN_INIT("["),
+        BASE_SPAN_INIT("[2001:db8::1"),
+        BASE_SPAN_INIT("2001:db8::1]"),
+        BASE_SPAN_INIT("2001:db8::1]:80"),
+        BASE_SPAN_INIT("[2001:db8::1]80"),
+        BASE_SPAN_INIT("[2001:db8::1]:"),
+        BASE_SPAN_INIT("[[2001:db8::1]]"),
+        BASE_SPAN_INIT("[2001:db8::/32]:80"),
+        BASE_SPAN_INIT("[fe80::1%lo]:80"),
+        BASE_SPAN_INIT("\"[2001:db8::1]\""),
+    };
+
+    for (size_t i = 0; i < BASE_COUNT(cases); i++) {
+        struct http_address address = {.family = AF_INET};
+
+        if (http_forwarded_parse(cases[i], &address) != BASE_INVALID)
+            fail_msg("%.*s", BASE_SPAN_ARGS(cases[i]));
+        assert_int_equal(address.family, 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_address),     cmocka_unit_test(test_no_address),
         cmocka_unit_test(test_bad_address), cmocka_unit_test(test_cidr),
         cmocka_unit_test(test_bad_cidr),    cmocka_unit_test(test_listen),
-        cmocka_unit_test(test_bad_listen),
+        cmocka_unit_test(test_bad_listen),  cmocka_unit_test(test_nowhere),
+        cmocka_unit_test(test_forwarded),   cmocka_unit_test(test_bad_forwarded),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

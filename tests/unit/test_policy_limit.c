@@ -73,13 +73,17 @@ static void it_is_never_emptier_than_empty(void **state)
 
 /* --- the table --- */
 
+/* `address` NULL: unknown. */
 static struct policy_limit_subject from(const char *address, const char *key_id)
 {
     static uint8_t memory[8][16];
     static unsigned next;
     uint8_t *bytes = memory[next++ % BASE_COUNT(memory)];
-    int family = strchr(address, ':') ? AF_INET6 : AF_INET;
+    int family = !address ? 0 : strchr(address, ':') ? AF_INET6 : AF_INET;
 
+    memset(bytes, 0, sizeof memory[0]);
+    if (!address)
+        return (struct policy_limit_subject){0, bytes, base_span_str(key_id)};
     assert_int_equal(inet_pton(family, address, bytes), 1);
     return (struct policy_limit_subject){family, bytes, base_span_str(key_id)};
 }
@@ -133,6 +137,19 @@ static void twenty_pass_and_then_one_each_three_seconds(void **state)
     assert_int_equal(try_once(limit, "192.0.2.1", "a", START_US + 3 * BASE_US_PER_S), 0);
     assert_int_equal(try_once(limit, "192.0.2.1", "a", START_US + 3 * BASE_US_PER_S), 3);
     assert_int_equal(passed(limit, "192.0.2.1", "a", START_US + 2 * BASE_US_PER_MIN, 50), 20);
+}
+
+/* Clients that a proxy would not name: one bucket, and nobody else's. */
+static void unknown_is_an_address_of_its_own(void **state)
+{
+    static const char *const others[] = {"0.0.0.0", "::", "127.0.0.1"};
+    struct policy_limit *limit = *state;
+
+    assert_int_equal(passed(limit, NULL, "a", START_US, 50), 20);
+    for (size_t i = 0; i < BASE_COUNT(others); i++)
+        assert_int_equal(passed(limit, others[i], "a", START_US, 50), 20);
+    assert_int_equal(passed(limit, NULL, "b", START_US, 50), 20);
+    assert_int_equal(try_once(limit, NULL, "a", START_US), 3);
 }
 
 static void others_are_not_touched(void **state)
@@ -317,6 +334,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(twenty_pass_and_then_one_each_three_seconds, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(others_are_not_touched, setup, teardown),
+        cmocka_unit_test_setup_teardown(unknown_is_an_address_of_its_own, setup, teardown),
         cmocka_unit_test_setup_teardown(an_address_has_ten_times_as_many, setup, teardown),
         cmocka_unit_test_setup_teardown(a_limited_pair_does_not_use_up_its_address, setup,
                                         teardown),
