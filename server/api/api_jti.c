@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api_jti.h"
 
+#include "base_clock.h"
 #include "base_mem.h"
+#include "base_secret.h"
 #include "store_jobs.h"
 
 #include <assert.h>
@@ -10,6 +12,10 @@
 
 /* As CARDEA_MAX_PENDING's default; each waiting one is a request whose body is here already. */
 #define MAX_WAITING 4096
+
+/* A jti is kept longer than its assertion is good, since the database that forgets it may have a
+ * clock that is ahead of an instance's. */
+#define MARGIN_US BASE_US_PER_MIN
 
 struct jti_use {
     struct store_assertion assertion;
@@ -90,7 +96,20 @@ static void on_written(void *ctx, enum base_err err, const bool *fresh)
         fail_waiting(queue, err);
 }
 
-enum base_err api_jti_use(struct api_worker *worker, const uint8_t digest[BASE_SHA256_LEN],
+/* What the database keeps of it. A key ID has a fixed length, so the two parts cannot run into each
+ * other. */
+static void make_digest(struct base_span key_id, struct base_span jti, uint8_t out[BASE_SHA256_LEN])
+{
+    struct base_buf name;
+
+    base_buf_init(&name, 1024);
+    base_buf_put_span(&name, key_id);
+    base_buf_put_span(&name, jti);
+    base_sha256(base_buf_span(&name), out);
+    base_buf_clear(&name);
+}
+
+enum base_err api_jti_use(struct api_worker *worker, struct base_span key_id, struct base_span jti,
                           int64_t expires_us, api_jti_fn *done, void *ctx)
 {
     struct api_jti *queue = worker->jti;
@@ -103,8 +122,8 @@ enum base_err api_jti_use(struct api_worker *worker, const uint8_t digest[BASE_S
     if (queue->n_waiting >= MAX_WAITING)
         return BASE_BUSY;
     use = base_calloc(1, sizeof *use);
-    memcpy(use->assertion.digest, digest, BASE_SHA256_LEN);
-    use->assertion.expires_us = expires_us;
+    make_digest(key_id, jti, use->assertion.digest);
+    use->assertion.expires_us = expires_us + MARGIN_US;
     use->done = done;
     use->ctx = ctx;
     DL_APPEND(queue->waiting, use);

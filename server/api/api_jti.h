@@ -7,15 +7,14 @@
 #define API_JTI_H
 
 #include "api.h"
-#include "base_secret.h"
 
 /* BASE_OK: it was not seen before, on any instance. BASE_CONFLICT: it was. Anything else is the
  * database's, and no verdict. */
 typedef void api_jti_fn(void *ctx, enum base_err err);
 
-/* `digest`: SHA-256 of key ID and jti. `done` is called exactly once, later, on the worker's loop.
- * BASE_BUSY: too many wait already, and `done` will not be called. */
-enum base_err api_jti_use(struct api_worker *worker, const uint8_t digest[BASE_SHA256_LEN],
+/* The jti of an assertion of this key, whose exp is `expires_us`. `done` is called exactly once,
+ * later, on the worker's loop. BASE_BUSY: too many wait already, and `done` will not be called. */
+enum base_err api_jti_use(struct api_worker *worker, struct base_span key_id, struct base_span jti,
                           int64_t expires_us, api_jti_fn *done, void *ctx) BASE_MUST_USE;
 
 /* When nobody waits any more. */

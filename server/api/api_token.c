@@ -13,12 +13,12 @@
 #include "policy_claims.h"
 #include "policy_client.h"
 #include "policy_scope.h"
+#include "store_jobs.h"
 
 #define ASSERTION_TYPE "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 
-/* A jti is kept longer than its assertion is good, since the database that forgets it may have a
- * clock that is ahead of an instance's. */
-#define JTI_MARGIN_US BASE_US_PER_MIN
+/* Of the largest token there can be (api_worker.c), in base64, and its scope once more. */
+#define REPLY_MAX (256u << 10)
 
 /* One request, from the form to the reply. The buffers hold the secret: they are wiped when it
  * ends. */
@@ -239,18 +239,28 @@ static const char *make_token(struct token_request *token, const struct store_ke
     const struct api_config *config = &worker->shared->config;
     struct jose_signer *signer = api_worker_signer(worker);
     const struct policy_claims_input input = {
-        config->issuer,  config->default_audience, key,    scope,
-        audience->names, audience->count,          now_us, config->token_ttl_us};
+        .issuer = config->issuer,
+        .key = key,
+        .scope = scope,
+        .audience = audience->names,
+        .n_audience = audience->count,
+        .now_us = now_us,
+        .ttl_us = config->token_ttl_us,
+    };
     int64_t expires_in_s;
+    enum base_err err;
 
     *refusal = API_REFUSED_UNAVAILABLE;
     if (!signer)
         return "no_signing_key";
     base_buf_reset(&worker->payload);
-    if (policy_claims_write(&input, &worker->payload, &expires_in_s) != BASE_OK) {
+    err = policy_claims_write(&input, &worker->payload, &expires_in_s);
+    if (err == BASE_INVALID) {
         *refusal = API_REFUSED_INVALID_CLIENT;
         return policy_client_reason(POLICY_CLIENT_EXPIRED);
     }
+    if (err != BASE_OK) /* not the client's doing: no verdict on its credentials */
+        return err == BASE_TOO_LARGE ? "claims_too_large" : "claims_unreadable";
     base_buf_reset(out);
     BASE_BUF_LIT(out, "{\"access_token\":\"");
     if (jose_sign(signer, base_buf_span(&worker->payload), out) != BASE_OK)
@@ -323,12 +333,15 @@ static void ignore_outcome(void *ctx BASE_UNUSED, const struct store_outcome *ou
 }
 
 /* The secret fitted under an older master key: its MAC moves to the first, so that the old one can
- * be dropped. Only in quiet moments: nobody waits for it. */
+ * be dropped. One at a time, and only while management is quiet: nobody waits for it, and just
+ * after a change of the master key every token would queue a write before the admins'. */
 static void move_mac(struct token_request *token, const struct store_key *key)
 {
     struct api_worker *worker = api_worker_of(token->request);
     struct store_secret fresh;
 
+    if (!store_idle(worker->admin))
+        return;
     policy_client_mac(worker->snapshot->seal, NULL, key->key_id, token->secret, &fresh);
     store_key_remac(worker->admin, key->key_id, key->secret.mac, &fresh, ignore_outcome, NULL);
 }
@@ -424,17 +437,8 @@ static void use_assertion(struct token_request *token, const struct store_key *k
                           struct base_span jti, int64_t expires_us)
 {
     struct api_worker *worker = api_worker_of(token->request);
-    uint8_t digest[BASE_SHA256_LEN];
-    struct base_buf name;
 
-    /* The key ID has a fixed length, so the two parts cannot run into each other. */
-    base_buf_init(&name, 1024);
-    base_buf_put_span(&name, key->key_id);
-    base_buf_put_span(&name, jti);
-    base_sha256(base_buf_span(&name), digest);
-    base_buf_clear(&name);
-    if (api_jti_use(worker, digest, expires_us + JTI_MARGIN_US, on_assertion_used, token) !=
-        BASE_OK)
+    if (api_jti_use(worker, key->key_id, jti, expires_us, on_assertion_used, token) != BASE_OK)
         refuse(token, API_REFUSED_UNAVAILABLE, base_err_text(BASE_BUSY));
 }
 
@@ -486,7 +490,7 @@ static void on_assertion_row(void *ctx, enum base_err err, bool found, const str
     }
     /* The token is made first and kept until its jti is stored: the row does not outlive this call.
      */
-    base_buf_init(&token->reply, 64u << 10);
+    base_buf_init(&token->reply, REPLY_MAX);
     if (!issue(token, key, now_us, &token->reply))
         return;
     token->last_used_us = key->last_used_us;

@@ -13,7 +13,6 @@
 
 struct policy_claims_input {
     struct base_span issuer;
-    struct base_span default_audience;
     const struct store_key *key;
     struct base_span scope;           /* granted */
     const struct base_span *audience; /* granted, at least one */

@@ -46,6 +46,11 @@ static const struct db_statement use_assertions = {
     DB_WRITE};
 /* clang-format on */
 
+bool store_idle(const struct db_conn *db)
+{
+    return db_conn_pending(db) == 0;
+}
+
 static void expired(void *data, const struct db_answer *answer)
 {
     struct store_call *call = data;

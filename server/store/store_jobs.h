@@ -5,6 +5,9 @@
 
 #include "store_key.h"
 
+/* Does nothing wait on this connection? Then what nobody waits for may use it. */
+bool store_idle(const struct db_conn *db);
+
 /* Deletes idempotency keys older than 24 h and `jti`s whose assertions have expired, and forgets
  * previous secrets whose overlap is over: at most 1,000 of each. `more`: one of the thousands was
  * full, so that it is worth asking again at once. */

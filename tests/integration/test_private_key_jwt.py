@@ -115,6 +115,16 @@ def world(server):
 # --- what is accepted -----------------------------------------------------------------------------
 
 
+def test_largest_token(world):
+    wide = [f"{n:02}" + "&" * 126 for n in range(64)]
+    targets = [f"urn:{n}:" + "&" * 249 for n in range(8)]
+    world.site.sql("INSERT INTO scope (name, title) SELECT unnest(%s), 'wide'", wide)
+    key = world.create(P256, scopes=wide, audience=targets, claims={"x": "a" * 2000})
+    answer = world.send(world.assertion(key))
+    assert answer.status == 200, answer
+    assert answer.json()["scope"].split(" ") == wide
+
+
 @pytest.mark.parametrize("name, signer, alg", [("es256", P256, "ES256"), ("es384", P384, "ES384"),
                                                ("rs256", RSA, "RS256"), ("all", P256, "ES256"), ("all", P384, "ES384"),
                                                ("all", RSA, "RS256")])

@@ -9,7 +9,7 @@ import threading
 import time
 
 import pytest
-from conftest import PATIENCE, basic, new_site, wait_until
+from conftest import PATIENCE, basic, connection, new_site, wait_until
 from pressure import post_bytes
 
 FORM = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -357,3 +357,36 @@ def test_a_reload_that_would_lose_a_needed_master_key_is_refused(server):
         instance.signal(signal.SIGHUP)
         wait_until(lambda: instance.log_lines(event="reloaded"), "reloaded")
         wait_until(lambda: instance.token(made).status == 200, "every worker has it")
+
+
+def test_secrets_that_move_leave_management_alone(server):
+    """After a change of the first master key every token would write its key's row: they take turns, and none waits."""
+    with new_site(server, WORKERS="1", DATABASE_TIMEOUT="20s") as site:
+        keys = [site.demo(), site.key(name="second"), site.key(name="third")]
+        instance = site.start()
+        old = site.master_key.read_text()
+        site.write_master_key(os.urandom(32))
+        site.master_key.write_text(site.master_key.read_text() + old)
+        instance.signal(signal.SIGHUP)
+        wait_until(lambda: instance.log_lines(event="reloaded"), "reloaded")
+        admin = site.management_token()
+
+        before = dict(site.sql("SELECT key_id, secret_seal::text FROM api_key WHERE seq > 0"))
+
+        def moved():
+            now = dict(site.sql("SELECT key_id, secret_seal::text FROM api_key WHERE seq > 0"))
+            return [key["key_id"] for key in keys if now[key["key_id"]] != before[key["key_id"]]]
+
+        with connection(site.database) as conn, conn.cursor() as cursor:
+            cursor.execute("BEGIN; SELECT 1 FROM api_key WHERE key_id = %s FOR UPDATE", (keys[0]["key_id"],))
+            for key in keys:
+                assert instance.token(key).status == 200
+            wait_until(lambda: instance.metric("cardea_database_pending") == 1, "only the first waits to be moved")
+            cursor.execute("ROLLBACK")
+        # On the same connection, so behind all that waited there.
+        assert instance.api(admin, "GET", "/v1/tenants/acme/keys").status == 200
+        assert moved() == [keys[0]["key_id"]]
+        for key in keys[1:]:
+            assert instance.token(key).status == 200
+            wait_until(lambda: key["key_id"] in moved(), "it moves when there is time")
+        wait_until(lambda: instance.metric("cardea_database_pending") == 0, "nothing waits")

@@ -196,6 +196,22 @@ def test_own_claims(world):
     assert claims["region"] == "eu" and claims["limits"] == {"n": [1, 2]}
 
 
+WIDE = [f"{n:02}" + "&" * 126 for n in range(64)]  # six bytes of JSON text for each of them
+TARGETS = [f"urn:{n}:" + "&" * 249 for n in range(8)]
+
+
+def test_largest_token(world):
+    """As many scopes and audiences as a key may have, as long as they may be, and longer still as JSON text."""
+    world.site.sql("INSERT INTO scope (name, title) SELECT unnest(%s), 'wide'", WIDE)
+    options = [arg for target in TARGETS for arg in ("--audience", target)]
+    key = world.site.key(scopes=WIDE, options=[*options, "--claims", json.dumps({"x": "a" * 2000})])
+    answer = world.server.token(key)
+    assert answer.status == 200, answer
+    assert answer.json()["scope"].split(" ") == WIDE
+    claims = world.read(answer.json()["access_token"])
+    assert claims["scope"].split(" ") == WIDE and claims["aud"] == TARGETS and len(claims["x"]) == 2000
+
+
 def test_lifetime_of_the_key(world):
     assert world.server.token(world.quick).json()["expires_in"] == 60
 
@@ -592,6 +608,19 @@ def test_limit_per_address(server):
         statuses = [instance.token(dict(UNKNOWN, key_id=f"key_{n:024d}".replace("0", "a").replace("1", "b").replace("8", "c").replace("9", "d"))).status for n in range(2, 30)]
         assert statuses[0] == 401 and statuses[-1] == 429
         assert instance.token(key).status == 429
+
+
+def test_stored_claims_are_unreadable(server):
+    """Somebody has changed the table by hand: that says nothing about the client."""
+    with new_site(server) as site:
+        key = site.demo()
+        instance = site.start()
+        site.sql("ALTER TABLE api_key DROP CONSTRAINT api_key_claims_valid")
+        site.sql("UPDATE api_key SET claims = '[1]' WHERE key_id = %s", key["key_id"])
+        answer = instance.token(key)
+        assert (answer.status, answer.json()["error"]) == (503, "temporarily_unavailable")
+        wait_until(lambda: instance.log_lines(reason="claims_unreadable", subject=key["key_id"]), "the log says why")
+        assert instance.token(dict(key, secret="wrong")).status == 401
 
 
 def test_database_away(postgres):

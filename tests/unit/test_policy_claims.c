@@ -36,7 +36,6 @@ static int setup(void **state)
                 .fields = {.expires_us = NOW_US + BASE_US_PER_DAY, .claims = BASE_SPAN("{}")}},
         .audience = {BASE_SPAN(DEFAULT), BASE_SPAN("urn:b"), BASE_SPAN("c")},
         .input = {.issuer = BASE_SPAN(ISSUER),
-                  .default_audience = BASE_SPAN(DEFAULT),
                   .key = &scene.key,
                   .scope = BASE_SPAN("data:read data:write"),
                   .audience = scene.audience,
