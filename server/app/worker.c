@@ -32,6 +32,7 @@ struct worker {
     struct inbox inbox;
     int wake_fd;
     struct event *wake;
+    struct event *gauge;
     _Atomic bool drained;
     _Atomic bool pinged; /* and has not answered yet */
     bool started;
@@ -200,6 +201,28 @@ bool worker_answered(const struct worker *worker)
     return !atomic_load(&worker->pinged);
 }
 
+/* --- its gauge --- */
+
+/* Only its own thread may look at the connections. By a timer, because it counts most while nothing
+ * is answered. */
+static void on_gauge(evutil_socket_t fd BASE_UNUSED, short events BASE_UNUSED, void *data)
+{
+    const struct api_worker *api = &((struct worker *)data)->api;
+    size_t pending =
+        db_conn_pending(api->lookup) + db_conn_pending(api->once) + db_conn_pending(api->admin);
+
+    base_metrics_set(api->shared->metrics, api->shard, API_METRIC_DATABASE_PENDING, 0,
+                     (int64_t)pending);
+}
+
+static enum base_err open_gauge(struct worker *worker)
+{
+    const struct timeval period = {.tv_sec = 1};
+
+    worker->gauge = event_new(worker->base, -1, EV_PERSIST, on_gauge, worker);
+    return worker->gauge && event_add(worker->gauge, &period) == 0 ? BASE_OK : BASE_INTERNAL;
+}
+
 /* --- its life --- */
 
 static enum base_err open_database(struct worker *worker, const struct worker_options *options,
@@ -290,7 +313,8 @@ enum base_err worker_new(const struct worker_options *options, struct worker **o
     if (!worker->base)
         err = BASE_INTERNAL;
     else if ((err = open_inbox(worker)) == BASE_OK &&
-             (err = open_database(worker, options, why)) == BASE_OK)
+             (err = open_database(worker, options, why)) == BASE_OK &&
+             (err = open_gauge(worker)) == BASE_OK)
         err = open_server(worker, options, why);
     if (err != BASE_OK) {
         if (why->len == 0)
@@ -353,6 +377,8 @@ void worker_free(struct worker **address)
     http_server_free(&worker->server);
     if (worker->wake)
         event_free(worker->wake);
+    if (worker->gauge)
+        event_free(worker->gauge);
     if (worker->wake_fd >= 0)
         close(worker->wake_fd);
     api_snapshot_unref(&worker->inbox.snapshot);
