@@ -229,11 +229,16 @@ static void try_address(struct db_conn *conn)
 
 unsigned db_conn_statement_timeout_ms(const struct db_conn *conn)
 {
-    return (unsigned)(conn->options.query_timeout_us / BASE_US_PER_MS) + 500;
+    int64_t us = conn->options.statement_timeout_us;
+
+    if (us == 0)
+        us = conn->options.query_timeout_us + BASE_US_PER_S / 2;
+    return (unsigned)(us / BASE_US_PER_MS);
 }
 
 /* The statement timeout ends what nobody waits for any more: we drop the connection at a deadline,
- * and the server would notice only when it has an answer to send. */
+ * and the server would notice only when it has an answer to send. A shorter one ends what is slow
+ * before that. */
 static void begin_setup(struct db_conn *conn)
 {
     struct base_buf sql;

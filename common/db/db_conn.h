@@ -26,8 +26,12 @@ struct db_conn;
 struct db_options {
     const char *conninfo; /* any libpq string or URL; several hosts are tried in turn */
     const char *application_name;
-    const char *session;        /* SET statements for each new session, static; NULL: none */
-    int64_t query_timeout_us;   /* from db_query() to the answer */
+    const char *session;      /* SET statements for each new session, static; NULL: none */
+    int64_t query_timeout_us; /* from db_query() to the answer */
+    /* After which PostgreSQL itself gives a statement up. 0: half a second after our own deadline,
+     * so that nothing goes on for whom nobody waits. Before it, a slow statement fails alone
+     * (BASE_TIMEOUT), where our deadline would cost all others the connection. */
+    int64_t statement_timeout_us;
     int64_t connect_timeout_us; /* per host */
     size_t max_pending;         /* queries waiting and in flight; over it BASE_BUSY */
     size_t max_batch;           /* queries in one batch; 0: 64 */
@@ -42,16 +46,16 @@ struct db_options {
  * while it is being opened for the first time or after a loss, up to their deadline; while
  * reconnecting has failed at least once since, they are refused at once with BASE_UNAVAILABLE (fail
  * fast, nothing piles up). Adds target_session_attrs=read-write (unless the string has one),
- * client_encoding, and statement_timeout as a backstop. Host names are resolved off the loop.
+ * client_encoding, and statement_timeout. Host names are resolved off the loop.
  * BASE_INVALID: the string does not parse; `why` says what libpq said, without passwords. */
 enum base_err db_conn_open(struct event_base *base, const struct db_options *options,
                            struct db_conn **out, struct base_buf *why) BASE_MUST_USE;
-/* Answers what is open with BASE_UNAVAILABLE (from a later turn of the loop is not needed here:
- * callbacks run before this returns) and closes. Not from inside a query's callback. */
+/* Answers what is open with BASE_UNAVAILABLE, before it returns, and closes. Not from inside a
+ * query's callback. */
 void db_conn_close(struct db_conn **conn);
 
 bool db_conn_ready(const struct db_conn *conn);
-/* Wall clock of the last successful answer, monotonic µs; 0: never. */
+/* When the last successful answer came, in monotonic µs; 0: never. */
 int64_t db_conn_last_answer_us(const struct db_conn *conn);
 /* Queries waiting and in flight. */
 size_t db_conn_pending(const struct db_conn *conn);

@@ -250,6 +250,9 @@ static enum base_err open_database(struct worker *worker, const struct worker_op
         return err;
     db.session = NULL;
     db.max_pending = ADMIN_MAX_PENDING;
+    /* Everybody's management requests share this connection: a slow search must fail alone, before
+     * its deadline drops the connection under all of them. */
+    db.statement_timeout_us = settings->database_timeout * 7 / 8;
     return db_conn_open(worker->base, &db, &worker->api.admin, why);
 }
 

@@ -452,3 +452,26 @@ def test_told_to_stop_before_the_database_has_answered(postgres):
         finally:
             postgres.resume()
         site.instances[-1].wait_ready()
+
+
+def test_slow_management_request_is_alone(server):
+    """PostgreSQL gives a slow statement up before our own deadline, which would drop the connection of all of them."""
+    with new_site(server, WORKERS="1", DATABASE_TIMEOUT="4s") as site:
+        site.demo()
+        instance = site.start()
+        admin = site.management_token()
+
+        def connections():
+            return sorted(site.sql("SELECT pid FROM pg_stat_activity WHERE datname = current_database() "
+                                   "AND application_name = 'cardea'"))
+
+        before = connections()
+        with connection(site.database) as conn, conn.cursor() as cursor:
+            cursor.execute("BEGIN; LOCK TABLE audit IN ACCESS EXCLUSIVE MODE")
+            answer = instance.api(admin, "GET", "/v1/tenants/acme/audit")
+            assert (answer.status, answer.header("Retry-After") is not None) == (503, True)
+            assert instance.api(admin, "GET", "/v1/tenants/acme/keys").status == 200
+            cursor.execute("ROLLBACK")
+        assert instance.api(admin, "GET", "/v1/tenants/acme/audit").status == 200
+        assert connections() == before
+        assert not instance.log_lines(event="database_away")

@@ -671,6 +671,35 @@ static void the_server_gives_up_too(void **state BASE_UNUSED)
     assert_int_equal(seen.number, TIMEOUT_US / 1000 + 500);
 }
 
+/* A statement timeout below our deadline: what is slow fails, and those beside and behind it have
+ * their answers over the same connection. */
+static void the_server_gives_up_first(void **state BASE_UNUSED)
+{
+    static const struct db_statement slow_write = {"slow_write", "SELECT pg_sleep(30)::text",
+                                                   DB_WRITE};
+    struct db_seen seen[6];
+
+    db_conn_close(&f.conn);
+    f.options.query_timeout_us = 10 * BASE_US_PER_S;
+    f.options.statement_timeout_us = BASE_US_PER_S / 10;
+    db_fixture_open(&f);
+    ready();
+    db_ask(&f, &one, &seen[0]);
+    db_ask(&f, &nap, &seen[1]);
+    db_ask(&f, &two, &seen[2]);
+    db_ask(&f, &insert, &seen[3]);
+    db_ask(&f, &slow_write, &seen[4]);
+    db_ask(&f, &one, &seen[5]);
+    DB_UNTIL(&f, db_conn_pending(f.conn) == 0);
+    for (int i = 0; i < 6; i++) {
+        answered(&seen[i], i == 1 || i == 4 ? BASE_TIMEOUT : BASE_OK);
+        if (seen[i].err == BASE_TIMEOUT)
+            assert_string_equal(seen[i].sqlstate, "57014");
+    }
+    assert_int_equal(f.downs, 0);
+    assert_int_equal(rows_in_t(), 1);
+}
+
 static void again(void *ctx)
 {
     db_query(f.conn, &one, NULL, 0, db_seen_answer, ctx);
@@ -1272,6 +1301,7 @@ int main(void)
         TEST(neighbours_of_a_late_answer),
         TEST(a_deadline_between_two_batches),
         TEST(the_server_gives_up_too),
+        TEST(the_server_gives_up_first),
         TEST(callbacks_may_ask),
         TEST(the_connection_breaks),
         TEST(the_connection_breaks_under_gathered_reads),
