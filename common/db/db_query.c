@@ -247,8 +247,7 @@ static const struct {
     enum base_err err;
 } errors[] = {
     {"23", BASE_CONFLICT},       /* integrity constraints */
-    {"40001", BASE_CONFLICT},    /* serialization failure */
-    {"40P01", BASE_CONFLICT},    /* deadlock */
+    {"40", BASE_UNAVAILABLE},    /* deadlock, serialization failure: worth another try */
     {"42501", BASE_DENIED},      /* insufficient privilege */
     {"22", BASE_INVALID},        /* data that does not fit */
     {"57014", BASE_TIMEOUT},     /* statement_timeout */

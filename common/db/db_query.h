@@ -50,10 +50,10 @@ void db_array_put(struct base_buf *out, struct base_span element);
 
 /* The answer. err BASE_OK: `result` has rows (or the count of rows written). BASE_CONFLICT: a
  * unique, foreign-key, check or exclusion constraint said no, and `sqlstate` and `constraint` tell
- * which (also serialization failure and deadlock). BASE_DENIED: the role has no right.
- * BASE_INVALID: bad data. BASE_BUSY, BASE_TIMEOUT, BASE_UNAVAILABLE: not answered; a write may or
- * may not have happened after BASE_TIMEOUT or BASE_UNAVAILABLE. BASE_INTERNAL: any other error of
- * PostgreSQL. */
+ * which. BASE_DENIED: the role has no right. BASE_INVALID: bad data. BASE_BUSY, BASE_TIMEOUT,
+ * BASE_UNAVAILABLE: not answered; a write may or may not have happened after BASE_TIMEOUT or
+ * BASE_UNAVAILABLE. A deadlock and a serialization failure, which a role may be set up for, are
+ * BASE_UNAVAILABLE too: no verdict. BASE_INTERNAL: any other error of PostgreSQL. */
 struct db_answer {
     enum base_err err;
     const struct db_result *result; /* NULL unless BASE_OK; valid during the callback */

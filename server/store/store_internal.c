@@ -197,12 +197,9 @@ struct store_outcome store_read_error(const struct db_answer *answer, const char
         outcome.field = in_use;
     else
         outcome.field = field_of(answer->constraint);
-    /* A check or NOT NULL is about the input, not about other rows; a deadlock is worth another
-     * try. */
+    /* A check or NOT NULL is about the input, not about other rows. */
     if (strcmp(answer->sqlstate, "23514") == 0 || strcmp(answer->sqlstate, "23502") == 0)
         outcome.err = BASE_INVALID;
-    else if (strncmp(answer->sqlstate, "40", 2) == 0)
-        outcome.err = BASE_UNAVAILABLE;
     return outcome;
 }
 

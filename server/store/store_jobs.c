@@ -68,8 +68,6 @@ void store_expire(struct db_conn *db, store_expire_fn *done, void *ctx)
     db_query(db, &expire, NULL, 0, expired, call);
 }
 
-/* A deadlock or a serialization failure, which a role may be set up for, is no verdict on the
- * clients. */
 static void assertions_answered(void *data, const struct db_answer *answer)
 {
     struct store_call *call = data;
@@ -78,8 +76,7 @@ static void assertions_answered(void *data, const struct db_answer *answer)
 
     for (int i = 0; good && i < STORE_MAX_ASSERTIONS && i < db_result_rows(answer->result); i++)
         fresh[i] = db_row_bool(answer->result, i, 0);
-    call->fn.assertions(call->ctx, answer->err == BASE_CONFLICT ? BASE_UNAVAILABLE : answer->err,
-                        good ? fresh : NULL);
+    call->fn.assertions(call->ctx, answer->err, good ? fresh : NULL);
     base_free(&call);
 }
 
