@@ -5,6 +5,7 @@
 #include "base_clock.h"
 #include "base_log.h"
 #include "base_mem.h"
+#include "policy_claims.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -261,10 +262,11 @@ enum base_err settings_check_serve(const struct settings *settings, struct base_
         base_buf_put_str(
             why, "CARDEA_TLS_CERT_FILE and CARDEA_TLS_KEY_FILE belong together: set both or "
                  "neither");
-    else if (settings->audience && strcmp(settings->audience, settings->issuer) == 0)
+    else if (settings->audience && policy_claims_is_issuer(base_span_str(settings->audience),
+                                                           base_span_str(settings->issuer)))
         base_buf_put_str(
-            why, "CARDEA_AUDIENCE must not be the issuer: that is the audience of management "
-                 "tokens");
+            why, "CARDEA_AUDIENCE must not be the issuer, with or without a slash at its end: that "
+                 "is the audience of management tokens");
     else if (!settings->listen || !*settings->listen)
         base_buf_put_str(why, "CARDEA_LISTEN is empty: it accepts host:port");
     else

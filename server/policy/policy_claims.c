@@ -128,8 +128,8 @@ static struct base_span without_slash(struct base_span url)
     return url;
 }
 
-/* Some gateways drop the slash before they compare, so both spellings are the issuer. */
-static bool is_issuer(struct base_span name, struct base_span issuer)
+/* Some gateways drop the slash before they compare. */
+bool policy_claims_is_issuer(struct base_span name, struct base_span issuer)
 {
     return base_span_eq(without_slash(name), without_slash(issuer));
 }
@@ -148,7 +148,7 @@ static void add_all_but_issuer(struct policy_audience *to, const struct base_spa
                                size_t n_names, struct base_span issuer)
 {
     for (size_t i = 0; i < n_names; i++)
-        if (!is_issuer(names[i], issuer))
+        if (!policy_claims_is_issuer(names[i], issuer))
             to->names[to->count++] = names[i];
 }
 
@@ -196,7 +196,7 @@ bool policy_claims_audience_valid(struct base_span audience, struct base_span is
     for (size_t i = 0; i < audience.len; i++)
         if (audience.ptr[i] <= ' ' || audience.ptr[i] > '~')
             return false;
-    return !is_issuer(audience, issuer);
+    return !policy_claims_is_issuer(audience, issuer);
 }
 
 static bool nests_deeper(const json_t *value, unsigned max_depth);

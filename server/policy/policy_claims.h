@@ -42,11 +42,14 @@ bool policy_claims_audience(const struct store_key *key, struct base_span issuer
 /* RFC 8707 §2: an absolute URI (RFC 3986 §4.3) without a fragment. */
 bool policy_claims_resource_valid(struct base_span resource);
 
+/* Is this the issuer, with or without a slash at its end? Then it is the audience of management
+ * tokens, and of no other. */
+bool policy_claims_is_issuer(struct base_span name, struct base_span issuer);
+
 /* May an admin set these claims of a key's own? No registered claim (RFC 7519 §4.1), none of ours;
  * at most 2 KiB as compact text, depth 8. `why`: one clause. */
 bool policy_claims_custom_valid(const json_t *claims, struct base_buf *why);
-/* A key's own audience: 1 to 255 bytes, visible, no space, and not the issuer (with or without a
- * slash at its end). */
+/* A key's own audience: 1 to 255 bytes, visible, no space, and not the issuer. */
 bool policy_claims_audience_valid(struct base_span audience, struct base_span issuer);
 
 #endif

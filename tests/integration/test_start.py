@@ -130,8 +130,9 @@ def test_secrets_are_not_echoed(site_of_settings):
 
 
 def test_audience_is_not_the_issuer(site_of_settings):
-    done = serve(site_of_settings, AUDIENCE=site_of_settings.issuer)
-    assert "CARDEA_AUDIENCE" in sentence(done)
+    for slash in "", "/":
+        done = serve(site_of_settings, AUDIENCE=site_of_settings.issuer + slash)
+        assert "CARDEA_AUDIENCE" in sentence(done)
 
 
 def test_port_taken(site_of_settings):
