@@ -319,6 +319,14 @@ def test_no_network(clone):
     assert "check the network" in said
 
 
+@pytest.mark.parametrize("more", [[], ["bash"]])
+def test_install_alone(clone, more):
+    """All that the build needs is here, so apt is not called, with and without packages of the caller's own."""
+    path = fake_programs(clone, **{"apt-get": "#!/bin/sh\nexit 100\n", "sudo": "#!/bin/sh\nexit 100\n"})
+    subprocess.run([clone.root / "server/quickstart", "--install", *more], env=clone.environment(free_port(), PATH=path),
+                   check=True, capture_output=True)
+
+
 @pytest.mark.skipif(not IS_ROOT, reason="needs root, to become somebody else")
 def test_no_sudo(clone):
     path = fake_programs(clone, **{"dpkg-query": MISSING, "sudo": "#!/bin/sh\nexit 1\n"})
