@@ -140,14 +140,23 @@ static void required(struct api_call *call, enum base_json_got got, const char *
         base_json_error_add(&call->errors, field, "is required");
 }
 
-static void read_texts(struct api_call *call, struct base_json_reader *reader,
-                       struct store_key_fields *out)
+/* One member of a new key or, if `creating` is false, of a patch. */
+typedef void read_member(struct api_call *call, struct base_json_reader *reader, bool creating,
+                         struct store_key_fields *out);
+
+static void read_name(struct api_call *call, struct base_json_reader *reader,
+                      bool creating BASE_UNUSED, struct store_key_fields *out)
 {
     enum base_json_got got = base_json_get_string(reader, "name", 1, MAX_NAME, &out->name);
 
     required(call, got, "name");
     if (got == BASE_JSON_VALUE)
         api_json_check_text(&call->errors, "name", out->name);
+}
+
+static void read_description(struct api_call *call, struct base_json_reader *reader,
+                             bool creating BASE_UNUSED, struct store_key_fields *out)
+{
     if (base_json_get_string(reader, "description", 0, MAX_DESCRIPTION, &out->description) ==
         BASE_JSON_VALUE)
         api_json_check_text(&call->errors, "description", out->description);
@@ -217,7 +226,7 @@ static bool cidr_valid(struct api_call *call BASE_UNUSED, struct base_span item)
 }
 
 static void read_scopes(struct api_call *call, struct base_json_reader *reader,
-                        struct store_key_fields *out)
+                        bool creating BASE_UNUSED, struct store_key_fields *out)
 {
     static const struct list_rule rule = {"scopes", POLICY_MAX_SCOPES, scope_valid,
                                           "must be a scope's name", "must name at least one scope"};
@@ -235,14 +244,14 @@ static void read_scopes(struct api_call *call, struct base_json_reader *reader,
         base_json_error_add(&call->errors, "scopes", "%s", why);
 }
 
-static void read_enabled(struct api_call *call, struct base_json_reader *reader,
+static void read_enabled(struct api_call *call, struct base_json_reader *reader, bool creating,
                          struct store_key_fields *out)
 {
     enum base_json_got got = base_json_get_bool(reader, "enabled", &out->enabled);
 
-    if (got == BASE_JSON_ABSENT)
+    if (got == BASE_JSON_ABSENT && creating)
         out->enabled = true;
-    else if (got == BASE_JSON_NULL)
+    else if (got == BASE_JSON_ABSENT || got == BASE_JSON_NULL)
         base_json_error_add(&call->errors, "enabled", "must be true or false");
 }
 
@@ -258,24 +267,44 @@ static void read_expiry(struct api_call *call, struct base_json_reader *reader, 
         base_json_error_add(&call->errors, "expires_at", "must be in the future");
 }
 
-static void read_lists(struct api_call *call, struct base_json_reader *reader,
-                       struct store_key_fields *out)
+static void read_token_ttl(struct api_call *call BASE_UNUSED, struct base_json_reader *reader,
+                           bool creating BASE_UNUSED, struct store_key_fields *out)
 {
-    static const struct list_rule audience = {
+    int64_t ttl_s = 0;
+
+    (void)base_json_get_int(reader, "token_ttl", MIN_TTL_S, MAX_TTL_S, &ttl_s);
+    out->token_ttl_s = (int32_t)ttl_s;
+}
+
+/* The issuer opens the management API, so it is no key's audience. The server knows its own; a
+ * command may have been started without, and would let it pass. */
+static void read_audience(struct api_call *call, struct base_json_reader *reader,
+                          bool creating BASE_UNUSED, struct store_key_fields *out)
+{
+    static const struct list_rule rule = {
         "audience", STORE_KEY_MAX_AUDIENCE, audience_valid,
         "must be 1 to 255 visible characters, and not this server's issuer",
         "must not be empty: null stands for the server's default"};
-    static const struct list_rule cidrs = {
+    enum base_json_got got = read_list(call, reader, &rule, out->audience, &out->n_audience);
+
+    if (got == BASE_JSON_VALUE && call->worker->shared->config.issuer.len == 0)
+        base_json_error_add(&call->errors, "audience",
+                            "needs CARDEA_ISSUER to be set, which it must not name");
+}
+
+static void read_cidrs(struct api_call *call, struct base_json_reader *reader,
+                       bool creating BASE_UNUSED, struct store_key_fields *out)
+{
+    static const struct list_rule rule = {
         "allowed_cidrs", STORE_KEY_MAX_CIDRS, cidr_valid,
         "must be a network such as 192.0.2.0/24, without host bits",
         "must not be empty: null stands for any address"};
 
-    read_list(call, reader, &audience, out->audience, &out->n_audience);
-    read_list(call, reader, &cidrs, out->cidrs, &out->n_cidrs);
+    read_list(call, reader, &rule, out->cidrs, &out->n_cidrs);
 }
 
 static void read_claims(struct api_call *call, struct base_json_reader *reader,
-                        struct store_key_fields *out)
+                        bool creating BASE_UNUSED, struct store_key_fields *out)
 {
     json_t *claims;
     struct base_buf why;
@@ -295,13 +324,14 @@ static void read_claims(struct api_call *call, struct base_json_reader *reader,
 }
 
 static void read_jwks(struct api_call *call, struct base_json_reader *reader,
-                      struct store_key_fields *out)
+                      bool creating BASE_UNUSED, struct store_key_fields *out)
 {
     struct jose_key *keys[MAX_KEYS] = {NULL};
     size_t n_keys = 0;
     struct base_buf why;
     json_t *jwks;
 
+    out->jwks = (struct base_span){0};
     if (base_json_get_object(reader, "jwks", &jwks) != BASE_JSON_VALUE)
         return;
     base_buf_init(&why, 160);
@@ -318,19 +348,27 @@ static void read_jwks(struct api_call *call, struct base_json_reader *reader,
     base_buf_clear(&why);
 }
 
-void api_key_read(struct api_call *call, struct base_json_reader *reader, bool creating,
-                  struct store_key_fields *out)
-{
-    int64_t ttl_s = 0;
+static const struct {
+    const char *name;
+    read_member *read;
+} members[] = {
+    {"name", read_name},         {"description", read_description}, {"scopes", read_scopes},
+    {"enabled", read_enabled},   {"expires_at", read_expiry},       {"token_ttl", read_token_ttl},
+    {"audience", read_audience}, {"allowed_cidrs", read_cidrs},     {"claims", read_claims},
+    {"jwks", read_jwks},
+};
 
-    memset(out, 0, sizeof *out);
-    read_texts(call, reader, out);
-    read_scopes(call, reader, out);
-    read_enabled(call, reader, out);
-    read_expiry(call, reader, creating, out);
-    if (base_json_get_int(reader, "token_ttl", MIN_TTL_S, MAX_TTL_S, &ttl_s) == BASE_JSON_VALUE)
-        out->token_ttl_s = (int32_t)ttl_s;
-    read_lists(call, reader, out);
-    read_claims(call, reader, out);
-    read_jwks(call, reader, out);
+void api_key_read(struct api_call *call, struct base_json_reader *reader,
+                  const struct store_key_fields *stored, struct store_key_fields *out)
+{
+    bool creating = stored == NULL;
+
+    if (creating)
+        memset(out, 0, sizeof *out);
+    else
+        *out = *stored;
+    for (size_t i = 0; i < BASE_COUNT(members); i++) {
+        if (creating || json_object_get(call->body, members[i].name))
+            members[i].read(call, reader, creating, out);
+    }
 }

@@ -16,10 +16,12 @@ json_t *api_key_editable(const struct store_key_fields *fields);
 /* Their names, ended by NULL. */
 extern const char *const api_key_decided[];
 
-/* Reads and judges the decided members of `object`. Errors go to call->errors; spans point into
- * `object` and call->text and text2. `creating`: what is required must be there, and expires_at
- * must lie ahead; otherwise expires_at may be in the past. */
-void api_key_read(struct api_call *call, struct base_json_reader *reader, bool creating,
-                  struct store_key_fields *out);
+/* Reads and judges the decided members of the reader's object. Errors go to call->errors; spans
+ * point into the object, call->text and text2. `stored` NULL: a new key; what is required must be
+ * there, and expires_at must lie ahead. Otherwise the row that the patch in call->body changes, and
+ * the object is what the patch makes of it: only members that the patch names are read and judged,
+ * and all others are as stored. So a key that would not pass any more can still be switched off. */
+void api_key_read(struct api_call *call, struct base_json_reader *reader,
+                  const struct store_key_fields *stored, struct store_key_fields *out);
 
 #endif

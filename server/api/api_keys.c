@@ -234,16 +234,12 @@ static void report_fields(struct api_call *call)
     store_scope_list(call->worker->admin, on_catalog, call);
 }
 
-/* After api_key_read(): true when the fields can be written. Otherwise answered, now or later. */
-static bool fields_fit(struct api_call *call, struct base_json_reader *reader)
+/* After api_key_read(): true when the fields can be written. Otherwise answered later. */
+static bool fields_fit(struct api_call *call)
 {
-    if (!api_json_known(call, reader))
-        api_call_end(&call);
-    else if (call->errors.count > 0)
+    if (call->errors.count > 0)
         report_fields(call);
-    else
-        return true;
-    return false;
+    return call->errors.count == 0;
 }
 
 static bool is_unknown_scope(const struct store_outcome *outcome)
@@ -340,8 +336,10 @@ static void create_key(struct api_call *call)
         return;
     }
     base_json_reader_init(&reader, call->body, &call->errors);
-    api_key_read(call, &reader, true, &fields);
-    if (fields_fit(call, &reader))
+    api_key_read(call, &reader, NULL, &fields);
+    if (!api_json_known(call, &reader))
+        api_call_end(&call);
+    else if (fields_fit(call))
         store_new_key(call, &fields);
 }
 
@@ -405,11 +403,9 @@ static void patch_row(void *ctx, enum base_err err, const struct store_key *key)
     call->after = json_deep_copy(call->before);
     api_json_merge(call->after, call->body);
     base_json_reader_init(&reader, call->after, &call->errors);
-    api_key_read(call, &reader, false, &fields);
+    api_key_read(call, &reader, &key->fields, &fields);
     check_method(call, key);
-    if (json_is_null(json_object_get(call->body, "enabled")))
-        base_json_error_add(&call->errors, "enabled", "must be true or false");
-    if (fields_fit(call, &reader))
+    if (fields_fit(call))
         write_patch(call, key, &fields);
 }
 
@@ -509,15 +505,23 @@ static void read_overlap(struct api_call *call, struct base_json_reader *reader,
                             "must be a duration such as \"24h\", at most 30d");
 }
 
-/* The version that the row must have. What the client's If-Match names is not it any more when the
- * request is a repetition: then 0, which no row has, lets the store say what the Idempotency-Key
- * has led to, and otherwise refuses. */
+#define NO_VERSION 0 /* which no row has: such a write is refused */
+
+/* Lets the next refusal stand: start_over() would answer it by trying again. */
+static void give_up_trying(struct api_call *call)
+{
+    call->attempts = API_MAX_ATTEMPTS;
+}
+
+/* The version that the row must have. One that If-Match does not name may still be a repetition,
+ * and what its Idempotency-Key has led to only the store knows. So it is asked, with a write that
+ * does nothing unless it is one. */
 static int64_t version_to_rotate(struct api_call *call, const struct store_key *key)
 {
     if (call->repeated || api_json_matches(call, key->version))
         return key->version;
-    call->attempts = API_MAX_ATTEMPTS;
-    return 0;
+    give_up_trying(call);
+    return NO_VERSION;
 }
 
 static void set_secret(struct api_call *call, const struct store_key *key, int64_t overlap_us)

@@ -288,6 +288,23 @@ def test_issuer_is_no_audience(site):
           "--audience", site.issuer)
 
 
+def test_audience_needs_the_issuer(site):
+    """Without it nobody could tell that it is among them."""
+    args = ["key", "create", "--tenant", "acme", "--name", "x", "--scope", "data:read", "--expires", "1d"]
+    done = site.cli(*args, "--audience", "urn:a", check=False, ISSUER=None)
+    assert done.status == 1 and "cardea: audience: needs CARDEA_ISSUER" in done.err
+    site.cli(*args, ISSUER=None)
+
+
+def test_key_that_would_not_pass_any_more(site):
+    """Its audience has become the issuer since. It can be switched off and renamed all the same, and stays what it is."""
+    key = site.key(options=["--audience", "urn:a"])
+    site.sql("UPDATE api_key SET audience = ARRAY[%s, 'urn:a'] WHERE key_id = %s", site.issuer, key["key_id"])
+    assert site.cli_json("key", "disable", key["key_id"])["status"] == "disabled"
+    shown = site.cli_json("key", "enable", key["key_id"])
+    assert shown["status"] == "active" and shown["audience"] == [site.issuer, "urn:a"]
+
+
 def test_key_list(server):
     """More than a page; newest first; narrowed by status and text."""
     with new_site(server) as site:

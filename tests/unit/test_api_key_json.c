@@ -52,14 +52,17 @@ static int teardown(void **state)
     return 0;
 }
 
+/* Otherwise a patch, which names all that is in the text. */
 static void read_key(struct scene *scene, const char *text, bool creating)
 {
+    static const struct store_key_fields stored;
+
     json_decref(scene->call.body);
     scene->call.body = json_loads(text, JSON_REJECT_DUPLICATES, NULL);
     assert_non_null(scene->call.body);
     memset(&scene->call.errors, 0, sizeof scene->call.errors);
     base_json_reader_init(&scene->reader, scene->call.body, &scene->call.errors);
-    api_key_read(&scene->call, &scene->reader, creating, &scene->fields);
+    api_key_read(&scene->call, &scene->reader, creating ? NULL : &stored, &scene->fields);
 }
 
 static bool wrong(const struct scene *scene, const char *field)
@@ -441,6 +444,108 @@ static void test_round_trip(void **state)
                          strcmp(api_key_decided[i], "jwks") != 0);
 }
 
+/* Changes this key, as api_keys.c does. */
+static void patch_key(struct scene *scene, const struct store_key_fields *stored, const char *patch)
+{
+    json_decref(scene->call.body);
+    json_decref(scene->call.after);
+    scene->call.body = json_loads(patch, JSON_REJECT_DUPLICATES, NULL);
+    scene->call.after = api_key_editable(stored);
+    api_json_merge(scene->call.after, scene->call.body);
+    memset(&scene->call.errors, 0, sizeof scene->call.errors);
+    base_json_reader_init(&scene->reader, scene->call.after, &scene->call.errors);
+    api_key_read(&scene->call, &scene->reader, stored, &scene->fields);
+}
+
+/* A key from before the rules, or the issuer, were changed: nothing of it would pass today. */
+static void test_a_patch_is_judged_by_what_it_names(void **state)
+{
+    static const struct store_key_fields old = {
+        .name = BASE_SPAN_INIT("a\tb"),
+        .description = BASE_SPAN_INIT("c\td"),
+        .n_scopes = 1,
+        .scopes = {BASE_SPAN_INIT("cardea.platform")},
+        .enabled = true,
+        .expires_us = NOW_US - 1,
+        .token_ttl_s = 1,
+        .n_audience = 1,
+        .audience = {BASE_SPAN_INIT(LOOPBACK_ISSUER)},
+        .n_cidrs = 1,
+        .cidrs = {BASE_SPAN_INIT("10.0.0.1/8")},
+        .claims = BASE_SPAN_INIT("{\"iss\":1}"),
+        .jwks = BASE_SPAN_INIT("{\"keys\":[]}"),
+    };
+    struct scene *scene = *state;
+    struct store_key_fields wanted = old;
+
+    patch_key(scene, &old, "{\"enabled\":false}");
+    assert_int_equal(scene->call.errors.count, 0);
+    wanted.enabled = false;
+    assert_memory_equal(&scene->fields, &wanted, sizeof wanted);
+
+    for (size_t i = 0; api_key_decided[i]; i++) {
+        json_auto_t *editable = api_key_editable(&old);
+        json_auto_t *patch =
+            json_pack("{sO}", api_key_decided[i], json_object_get(editable, api_key_decided[i]));
+        char *text = json_dumps(patch, 0);
+        bool fine = strcmp(api_key_decided[i], "enabled") == 0 ||
+                    strcmp(api_key_decided[i], "expires_at") == 0;
+
+        patch_key(scene, &old, text);
+        free(text);
+        assert_int_equal(scene->call.errors.count, fine ? 0 : 1);
+        if (!fine)
+            assert_int_equal(strncmp(scene->call.errors.items[0].field, api_key_decided[i],
+                                     strlen(api_key_decided[i])),
+                             0);
+    }
+    json_decref(scene->call.after);
+    scene->call.after = NULL;
+}
+
+/* What is taken away is gone, and what must be there cannot be. */
+static void test_a_patch_with_nulls(void **state)
+{
+    struct store_key key = a_key();
+    struct store_key_fields wanted;
+    struct scene *scene = *state;
+
+    key.fields.description = BASE_SPAN("d");
+    key.fields.token_ttl_s = 60;
+    key.fields.n_audience = key.fields.n_cidrs = 1;
+    key.fields.audience[0] = BASE_SPAN("urn:a");
+    key.fields.cidrs[0] = BASE_SPAN("::/0");
+    key.fields.claims = BASE_SPAN("{\"a\":1}");
+    key.fields.jwks = BASE_SPAN("{\"keys\":[]}");
+    patch_key(scene, &key.fields,
+              "{\"description\":null,\"token_ttl\":null,\"audience\":null,"
+              "\"allowed_cidrs\":null,\"claims\":null,\"jwks\":null}");
+    assert_int_equal(scene->call.errors.count, 0);
+    wanted = scene->fields;
+    assert_int_equal(wanted.description.len + wanted.jwks.len, 0);
+    assert_int_equal(wanted.n_audience + wanted.n_cidrs, 0);
+    assert_int_equal(wanted.token_ttl_s, 0);
+    assert_true(base_span_eq(wanted.claims, BASE_SPAN("{}")));
+    assert_true(base_span_eq(wanted.name, key.fields.name));
+    patch_key(scene, &key.fields,
+              "{\"name\":null,\"scopes\":null,\"enabled\":null,\"expires_at\":null}");
+    assert_int_equal(scene->call.errors.count, 4);
+    json_decref(scene->call.after);
+    scene->call.after = NULL;
+}
+
+/* A command that does not know the issuer could not tell that it is among them. */
+static void test_audience_needs_the_issuer(void **state)
+{
+    struct scene *scene = *state;
+
+    loopback.worker.shared->config.issuer = (struct base_span){0};
+    read_key(scene, "{" GOOD ",\"audience\":[\"urn:a\"]}", true);
+    assert_true(wrong(scene, "audience"));
+    read_key(scene, "{" GOOD "}", true);
+    assert_int_equal(scene->call.errors.count, 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -459,6 +564,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_status, setup, teardown),
         cmocka_unit_test_setup_teardown(test_overlap_is_shown_while_it_lasts, setup, teardown),
         cmocka_unit_test_setup_teardown(test_round_trip, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_patch_is_judged_by_what_it_names, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_patch_with_nulls, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_audience_needs_the_issuer, setup, teardown),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
