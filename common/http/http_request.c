@@ -2,6 +2,8 @@
 /* What requests and replies can do without a connection. */
 #include "http_request.h"
 
+#include "http_form.h"
+
 static const char *const status_texts[] = {
     [100] = "Continue",
     [101] = "Switching Protocols",
@@ -62,6 +64,15 @@ struct base_span http_request_header(const struct http_request *request, enum ht
 
     *repeated = header && http_head_count(&request->head, field) > 1;
     return header ? header->value : (struct base_span){0};
+}
+
+bool http_request_knows(const struct http_request *request, struct base_span etag)
+{
+    bool repeated, valid;
+    struct base_span list = http_request_header(request, HTTP_FIELD_IF_NONE_MATCH, &repeated);
+
+    /* Sent twice it is one list in two parts; the whole answer is right then, too. */
+    return list.ptr && !repeated && http_etag_matches(list, etag, true, &valid) && valid;
 }
 
 /* Every status line is HTTP/1.1, to 1.0 clients too: it tells what we can (RFC 9110 §2.5). */

@@ -58,6 +58,9 @@ void http_reply_send(struct http_request *request, const struct http_reply *repl
 struct base_span http_request_header(const struct http_request *request, enum http_field field,
                                      bool *repeated);
 
+/* Does its If-None-Match name this entity tag (with its quotes, RFC 9110 §13.1.2)? Then 304. */
+bool http_request_knows(const struct http_request *request, struct base_span etag);
+
 /* The reason phrase; "" for a status that this program does not use. */
 const char *http_status_text(int status);
 

@@ -140,9 +140,6 @@ void api_used_note(struct api_worker *worker, struct base_span key_id, int64_t l
 /* Takes up to `max` noted uses, for the flushing job; any thread. Returns how many. */
 size_t api_used_take(struct api_worker *worker, struct store_key_use *out, size_t max);
 
-/* Does the request's If-None-Match name this entity tag? Then 304. */
-bool api_etag_known(const struct http_request *request, struct base_span etag);
-
 /* Handlers, as the route table names them. */
 http_handler api_token, api_jwks, api_metadata, api_metadata_openid;
 /* Why /readyz says no, a literal; NULL when it says yes. On the worker's own thread. */

@@ -3,7 +3,6 @@
  * from memory, so that they stay available while the database is away. */
 #include "api.h"
 #include "base_clock.h"
-#include "http_form.h"
 
 static void reply_unavailable(struct http_request *request)
 {
@@ -14,14 +13,6 @@ static void reply_unavailable(struct http_request *request)
                              .headers = BASE_SPAN("Cache-Control: no-store\r\nRetry-After: 1\r\n"),
                              .body = BASE_SPAN("{\"error\":\"temporarily_unavailable\"}"),
                              .reason = "key ring not loaded yet"});
-}
-
-bool api_etag_known(const struct http_request *request, struct base_span etag)
-{
-    bool repeated = false, valid = false;
-    struct base_span list = http_request_header(request, HTTP_FIELD_IF_NONE_MATCH, &repeated);
-
-    return list.ptr && !repeated && http_etag_matches(list, etag, true, &valid) && valid;
 }
 
 /* Counted from when the database confirmed this very set: a worker that has not read a newer one
@@ -58,7 +49,7 @@ void api_jwks(struct http_request *request)
         return;
     }
     reply.headers = jwks_headers(worker);
-    if (api_etag_known(request, policy_ring_etag(snapshot->ring))) {
+    if (http_request_knows(request, policy_ring_etag(snapshot->ring))) {
         reply.status = 304;
     } else {
         reply.content_type = "application/json";

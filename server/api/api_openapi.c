@@ -19,7 +19,7 @@ void api_openapi(struct http_request *request)
     snprintf(etag, sizeof etag, "\"%.16s\"", api_openapi_file[0].sha256);
     snprintf(headers, sizeof headers, CACHE "ETag: %s\r\n", etag);
     reply.headers = base_span_str(headers);
-    if (api_etag_known(request, base_span_str(etag))) {
+    if (http_request_knows(request, base_span_str(etag))) {
         reply.status = 304;
     } else {
         reply.content_type = "application/json";

@@ -7,9 +7,11 @@
 #include "console_hash.h" /* CONSOLE_HASH: made by bundle.cmake */
 
 #include <assert.h>
+#include <stdio.h>
 
 #define INDEX       "index.html"
 #define MAX_HEADERS 2048
+#define MAX_ETAG    80 /* a SHA-256 in hex, its quotes and NUL */
 
 extern const struct base_embedded console_assets[];
 extern const size_t console_assets_count;
@@ -68,52 +70,20 @@ static void put_security_headers(struct base_buf *out, const struct http_request
         BASE_BUF_LIT(out, "Strict-Transport-Security: max-age=31536000\r\n");
 }
 
-/* `tags` is the value of If-None-Match (RFC 9110 §13.1.2): `*`, or a list of entity tags compared
- * weakly. Tags may hold commas, so it is read quote by quote. */
-static bool names_tag(struct base_span tags, struct base_span digest)
-{
-    size_t i = 0;
-
-    if (base_span_eq(tags, BASE_SPAN("*")))
-        return true;
-    while (i < tags.len) {
-        const char *open = memchr(tags.ptr + i, '"', tags.len - i), *close;
-
-        if (!open)
-            return false;
-        i = (size_t)(open - tags.ptr) + 1;
-        close = memchr(tags.ptr + i, '"', tags.len - i);
-        if (!close)
-            return false;
-        if (base_span_eq(base_span_of(open + 1, (size_t)(close - open) - 1), digest))
-            return true;
-        i = (size_t)(close - tags.ptr) + 1;
-    }
-    return false;
-}
-
-static bool is_unchanged(const struct http_request *request, const struct base_embedded *asset)
-{
-    bool repeated;
-    struct base_span tags = http_request_header(request, HTTP_FIELD_IF_NONE_MATCH, &repeated);
-
-    /* Sent twice it is one list in two parts; the whole file is a right answer too. */
-    return tags.ptr && !repeated && names_tag(tags, base_span_str(asset->sha256));
-}
-
 static void send_asset(struct http_request *request, const struct base_embedded *asset,
                        const char *cache)
 {
-    char memory[MAX_HEADERS];
+    char memory[MAX_HEADERS], etag[MAX_ETAG];
     struct base_buf headers;
     struct http_reply reply = {.status = 304};
 
+    snprintf(etag, sizeof etag, "\"%s\"", asset->sha256);
     base_buf_init_fixed(&headers, memory, sizeof memory);
-    base_buf_putf(&headers, "ETag: \"%s\"\r\nCache-Control: %s\r\n", asset->sha256, cache);
+    base_buf_putf(&headers, "ETag: %s\r\nCache-Control: %s\r\n", etag, cache);
     put_security_headers(&headers, request);
     assert(!headers.overflow);
     reply.headers = base_buf_span(&headers);
-    if (!is_unchanged(request, asset)) {
+    if (!http_request_knows(request, base_span_str(etag))) {
         reply.status = 200;
         reply.content_type = content_type_of(asset);
         reply.body = asset->text;
