@@ -25,7 +25,6 @@ struct cmd_call {
     struct api_shared shared;
     struct api_worker worker;
     struct policy_principal principal;
-    char *token_endpoint;
     struct base_buf why;
 };
 
@@ -167,7 +166,6 @@ void cmd_call_close(struct cmd_call **address)
     if (call->base)
         event_base_free(call->base);
     settings_clear(&call->settings);
-    base_free(&call->token_endpoint);
     base_buf_clear(&call->why);
     base_free(&call);
 }
