@@ -8,7 +8,8 @@
 #include "store_signing_key.h"
 
 /* Generates a key and seals it under the first master key. `row` then points into *key and
- * `sealed`, which the caller owns. RSA takes some tenths of a second. */
+ * `sealed`, which the caller owns. RSA takes some tenths of a second, sometimes more than one: a
+ * worker that is asked for a rotation answers nobody else meanwhile (README, Rotation). */
 enum base_err api_signing_key_make(enum jose_alg alg, const struct base_seal *seal,
                                    struct jose_key **key, struct base_buf *sealed,
                                    struct store_signing_key *row) BASE_MUST_USE;
