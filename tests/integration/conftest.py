@@ -75,7 +75,7 @@ def die_with_parent():
 class Postgres:
     """A cluster in a temporary folder, as user postgres when we are root."""
 
-    def __init__(self, tcp=False):
+    def __init__(self, tcp=False, max_connections=300):
         programs = sorted(pathlib.Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda p: int(p.parts[4]))
         assert programs, "no PostgreSQL: apt-get install postgresql"
         self.bin = programs[-1].parent
@@ -89,6 +89,7 @@ class Postgres:
         os.chmod(self.dir, 0o755)  # its socket is also for tests that run the server as somebody else
         self.port = free_port() if tcp else 5432
         self.listen = "127.0.0.1" if tcp else ""
+        self.max_connections = max_connections
         self.process = None
         self.run("initdb", "-D", self.data, "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N")
         self.start()
@@ -100,7 +101,7 @@ class Postgres:
         log = open(self.dir / "log", "ab")
         self.process = subprocess.Popen(
             [self.bin / "postgres", "-D", self.data, "-k", self.dir, "-p", str(self.port),
-             "-c", f"listen_addresses={self.listen}", "-c", "fsync=off", "-c", "max_connections=300",
+             "-c", f"listen_addresses={self.listen}", "-c", "fsync=off", "-c", f"max_connections={self.max_connections}",
              "-c", "shared_buffers=64MB"],
             cwd="/", stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, start_new_session=True, stderr=log,
             preexec_fn=die_with_parent, **self.user)

@@ -101,7 +101,7 @@ class World:
 
 @pytest.fixture(scope="module")
 def world():
-    own = Postgres(tcp=True)
+    own = Postgres(tcp=True, max_connections=80)  # so few that a test can take them all in a moment
     try:
         made = World(own)
         with new_site(own.tcp_url()) as site:

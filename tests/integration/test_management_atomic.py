@@ -406,7 +406,7 @@ def test_kill_9(server):
             clients = [Client(world, world.admin.token) for _ in range(3)]
             for client in clients:
                 client.start()
-            time.sleep(random.uniform(0.005, 0.06))
+            time.sleep(random.uniform(0.005, 0.1))
             world.server.kill()
             for client in clients:
                 client.join()
