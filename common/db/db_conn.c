@@ -245,7 +245,7 @@ static void begin_setup(struct db_conn *conn)
     bool sent;
 
     base_buf_init(&sql, 16384);
-    /* Nor is any statement here long enough to be worth compiling, which PostgreSQL may believe of
+    /* No statement of ours runs long enough to be worth compiling, which PostgreSQL may believe of
      * tables that it has not analysed yet. */
     base_buf_putf(&sql, "SET statement_timeout = %u; SET jit = off",
                   db_conn_statement_timeout_ms(conn));
