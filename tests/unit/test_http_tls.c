@@ -171,7 +171,7 @@ static void client_clear(struct client *client)
 
 static void flush(struct client *client)
 {
-    char bytes[4096];
+    char bytes[32 * 1024]; /* whole records at once, where the step allows it */
     size_t step = client->step < sizeof bytes ? client->step : sizeof bytes;
     int len;
 
@@ -326,6 +326,29 @@ static void test_many(void **state)
     flush(&client);
     for (int i = 0; i < COUNT; i++)
         hear(&client, 200, "sync");
+    client_clear(&client);
+}
+
+/* Two records that together are more than is read at once: OpenSSL holds the rest of the body and
+ * what follows, and the socket says nothing of it any more. */
+static void test_rest_of_a_record(void **state)
+{
+    enum { BODY = 16350 };
+    static const char head[] = "POST /nowhere HTTP/1.1\r\nHost: issuer.example\r\n"
+                               "Content-Length: 16350\r\n\r\n";
+    static char text[sizeof head - 1 + BODY + sizeof GET("/sync")];
+    struct peer *peer = *state;
+    struct client client;
+
+    memset(text, 'x', sizeof text);
+    memcpy(text, head, sizeof head - 1);
+    memcpy(text + sizeof head - 1 + BODY, GET("/sync"), sizeof GET("/sync"));
+    client_open(&client, peer, SIZE_MAX);
+    assert_int_equal(SSL_write(client.ssl, text, 9000), 9000);
+    assert_true(SSL_write(client.ssl, text + 9000, (int)(sizeof text - 1 - 9000)) > 0);
+    flush(&client);
+    hear(&client, 404, "{\"status\":404}");
+    hear(&client, 200, "sync");
     client_clear(&client);
 }
 
@@ -705,6 +728,7 @@ int main(void)
         TEST(test_requests),
         TEST(test_by_the_byte),
         TEST(test_many),
+        TEST(test_rest_of_a_record),
         TEST(test_refused),
         TEST(test_half_close),
         TEST(test_half_close_while_writing),
