@@ -149,6 +149,25 @@ class Postgres:
         shutil.rmtree(self.dir, ignore_errors=True)
 
 
+class Standby(Postgres):
+    """A copy of a running cluster that follows it, in its folder."""
+
+    def __init__(self, primary):  # pylint: disable=super-init-not-called
+        self.__dict__.update(primary.__dict__)
+        self.port = free_port()
+        self.data = primary.dir / "standby"
+        self.run("pg_basebackup", "-d", f"{primary.url()} application_name=standby", "-D", self.data, "-R",
+                 "--checkpoint=fast")
+        self.start()
+
+    def promote(self):
+        execute(self.tcp_url(), "SELECT pg_promote(true, 60)")
+
+    def close(self):
+        if self.process.poll() is None:
+            self.stop()
+
+
 @contextlib.contextmanager
 def connection(url):
     """psycopg2's own context manager ends the transaction, but not the connection."""

@@ -7,29 +7,9 @@ import time
 
 import psycopg2.extensions
 import pytest
-from conftest import PATIENCE, Postgres, execute, free_port, new_site, wait_until
+from conftest import PATIENCE, Standby, execute, new_site, wait_until
 
 LIMIT = 15  # seconds from promotion until every instance serves again; a slow machine is allowed more than it needs
-
-
-class Standby(Postgres):
-    """A streaming copy of a primary."""
-
-    def __init__(self, primary):  # pylint: disable=super-init-not-called
-        self.bin, self.dir, self.user = primary.bin, primary.dir, primary.user
-        self.data = primary.dir / "standby"
-        self.port, self.listen = free_port(), "127.0.0.1"
-        self.process = None
-        self.run("pg_basebackup", "-d", f"{primary.tcp_url()} application_name=standby", "-D", self.data, "-R",
-                 "--checkpoint=fast")
-        self.start()
-
-    def promote(self):
-        execute(self.tcp_url(), "SELECT pg_promote(true, 60)")
-
-    def close(self):
-        if self.process.poll() is None:
-            self.stop()
 
 
 @pytest.fixture
