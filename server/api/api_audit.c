@@ -65,7 +65,8 @@ static void list_audit(struct api_call *call)
     struct api_page page;
 
     if (api_json_page(call, &page))
-        store_audit_list(call->worker->admin, call->tenant, page.before, page.limit, on_list, call);
+        store_audit_list(call->worker->admin, call->tenant, call->principal.is_platform,
+                         page.before, page.limit, on_list, call);
     else
         api_call_end(&call);
 }

@@ -98,6 +98,14 @@ static struct base_span parameter(const struct http_form *form, struct base_span
     return value && value->len > 0 ? *value : (struct base_span){0};
 }
 
+static bool is_target(const struct token_request *token, struct base_span name)
+{
+    for (size_t i = 0; i < token->n_targets; i++)
+        if (base_span_eq(token->targets[i], name))
+            return true;
+    return false;
+}
+
 static void read_targets(struct token_request *token, const struct http_form *form)
 {
     for (size_t i = 0; i < form->n_pairs; i++) {
@@ -105,6 +113,8 @@ static void read_targets(struct token_request *token, const struct http_form *fo
 
         if (!base_span_eq(pair->name, BASE_SPAN("resource")) &&
             !(base_span_eq(pair->name, BASE_SPAN("audience")) && pair->value.len > 0))
+            continue;
+        if (is_target(token, pair->value)) /* asked for twice */
             continue;
         if (token->n_targets == BASE_COUNT(token->targets))
             token->too_many_targets = true;

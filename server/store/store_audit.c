@@ -20,7 +20,9 @@ static const struct db_statement list = {
     "audit_list",
     "SELECT" COLUMNS " FROM ("
     STORE_PAGE("SELECT * FROM audit WHERE tenant_id = $3 AND -id > -$1::bigint ORDER BY -id", "$2")
-    ") AS a ORDER BY a.id DESC",
+    /* Only now: as a bound of the page it would make the planner read and sort all of the tenant's. */
+    ") AS a WHERE $4::boolean OR a.id >= coalesce((SELECT id FROM audit WHERE tenant_id = $3"
+    " AND action = 'tenant.create' ORDER BY -id LIMIT 1), 0) ORDER BY a.id DESC",
     DB_READ};
 
 static const struct db_statement list_all = {
@@ -64,8 +66,8 @@ static void listed(void *data, const struct db_answer *answer)
     base_free(&call);
 }
 
-void store_audit_list(struct db_conn *db, struct base_span tenant, int64_t before_id, int limit,
-                      store_audit_list_fn *done, void *ctx)
+void store_audit_list(struct db_conn *db, struct base_span tenant, bool with_former,
+                      int64_t before_id, int limit, store_audit_list_fn *done, void *ctx)
 {
     struct store_call *call = store_call_new(ctx);
     struct store_params params = {0};
@@ -75,7 +77,9 @@ void store_audit_list(struct db_conn *db, struct base_span tenant, int64_t befor
     call->limit = limit;
     store_put(&params, db_int8(before_id > 0 ? before_id : INT64_MAX));
     store_put(&params, db_int4(limit));
-    if (tenant.len > 0)
+    if (tenant.len > 0) {
         store_put_text(&params, tenant);
+        store_put(&params, db_bool(with_former));
+    }
     store_query(db, tenant.len > 0 ? &list : &list_all, &params, listed, call);
 }

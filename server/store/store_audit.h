@@ -7,6 +7,7 @@
 #include "base_err.h"
 #include "base_span.h"
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct db_conn;
@@ -29,11 +30,12 @@ struct store_audit_row {
 };
 
 /* Newest first, before entry `before_id` (0: from the newest), at most `limit` rows (1 to 200);
- * `more` tells whether older ones are left. `tenant` empty: of the whole installation. Rows are
- * valid during the callback. */
+ * `more` tells whether older ones are left. `tenant` empty: of the whole installation. With
+ * `with_former`, also those of tenants that had the same ID and were deleted. Rows are valid during
+ * the callback. */
 typedef void store_audit_list_fn(void *ctx, enum base_err err, const struct store_audit_row *rows,
                                  size_t n_rows, bool more);
-void store_audit_list(struct db_conn *db, struct base_span tenant, int64_t before_id, int limit,
-                      store_audit_list_fn *done, void *ctx);
+void store_audit_list(struct db_conn *db, struct base_span tenant, bool with_former,
+                      int64_t before_id, int limit, store_audit_list_fn *done, void *ctx);
 
 #endif

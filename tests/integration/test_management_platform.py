@@ -4,7 +4,7 @@ import urllib.parse
 
 import pytest
 from conftest import new_site, wait_until
-from management import World, etag, fields_of, later, numbers
+from management import Api, World, etag, fields_of, later, numbers
 
 
 @pytest.fixture(scope="module")
@@ -252,6 +252,25 @@ def test_audit_of_no_tenant(world, platform):
         assert platform.get(f"/v1/tenants/{name}/audit").status == 404
     world.site.sql("INSERT INTO tenant (id, name) VALUES ('silent', 'S')")
     assert platform.get("/v1/tenants/silent/audit").json() == {"items": [], "next_cursor": None}
+
+
+def test_audit_of_a_tenant_with_the_id_of_another(world, platform):
+    """What was logged of a deleted tenant is not for the admins of the next one that gets its ID."""
+    tenant = new_tenant(world)["id"]
+    world.new_key(tenant=tenant, name="the first one's")
+    for key in platform.get(f"/v1/tenants/{tenant}/keys").json()["items"]:
+        assert platform.delete(world.path(key, tenant=tenant)).status == 204
+    assert platform.delete(f"/v1/tenants/{tenant}").status == 204
+    assert platform.post("/v1/tenants", {"id": tenant, "name": "Another"}).status == 201
+    admin = Api(world, world.server.access_token(world.new_key(tenant=tenant, scopes=["cardea.admin"])))
+    path = f"/v1/tenants/{tenant}/audit"
+    own = ["key.create", "tenant.create"]
+    assert [entry["action"] for entry in admin.get(path).json()["items"]] == own
+    assert [entry["action"] for entry in platform.get(path).json()["items"]] == [
+        *own, "tenant.delete", "key.delete", *own]
+    page = admin.get(path + "?limit=1").json()
+    page = admin.get(f"{path}?limit=1&cursor={page['next_cursor']}").json()
+    assert page["items"][0]["action"] == "tenant.create" and page["next_cursor"] is None
 
 
 def test_large_entries_are_paged_by_bytes(world, platform):

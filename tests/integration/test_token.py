@@ -173,7 +173,7 @@ def test_body_of_16_kib(world):
 
 @pytest.mark.parametrize("form, audience", [
     ({}, ["https://a.example/", "b"]), ({"audience": "b"}, "b"), ({"resource": "https://a.example/"}, "https://a.example/"),
-    ({"resource": ["https://a.example/", "https://a.example/"]}, "https://a.example/"),
+    ({"resource": ["https://a.example/"] * 2}, "https://a.example/"), ({"resource": ["https://a.example/"] * 9}, "https://a.example/"),
     ({"resource": "https://a.example/", "audience": "b"}, ["https://a.example/", "b"]), ({"audience": ""}, ["https://a.example/", "b"])])
 def test_audiences(world, form, audience):
     got = world.claims_of(world.broad, **form)["aud"]

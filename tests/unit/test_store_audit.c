@@ -16,7 +16,8 @@ static int each(void **state)
 
 static void list(const char *tenant, int64_t before_id, int limit)
 {
-    store_audit_list(fix_db, base_span_str(tenant), before_id, limit, on_audit_list, &fix_answer);
+    store_audit_list(fix_db, base_span_str(tenant), true, before_id, limit, on_audit_list,
+                     &fix_answer);
     fix_done();
     assert_int_equal(fix_answer.err, BASE_OK);
 }
@@ -113,8 +114,8 @@ static void test_plan(void **state)
     for (int i = 0; i < 20; i++) {
         struct answer answer = {0};
 
-        store_audit_list(db, i % 2 ? BASE_SPAN("tenant-7") : BASE_SPAN(""), 0, 50, on_audit_list,
-                         &answer);
+        store_audit_list(db, i % 2 ? BASE_SPAN("tenant-7") : BASE_SPAN(""), i % 4 == 1, 0, 50,
+                         on_audit_list, &answer);
         fix_wait(&answer, 1);
         assert_int_equal(answer.n, 50);
         assert_true(answer.more);
