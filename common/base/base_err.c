@@ -18,6 +18,7 @@ const char *base_err_text(enum base_err err)
         [BASE_UNAVAILABLE] = "the peer or the database is away",
         [BASE_IO] = "the operating system refused",
         [BASE_CRYPTO] = "a cryptographic operation failed",
+        [BASE_NO_MEMORY] = "a library found no memory",
         [BASE_INTERNAL] = "an internal error, which is a fault of this program",
     };
     unsigned index = (unsigned)err;

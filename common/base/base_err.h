@@ -16,6 +16,7 @@ enum base_err {
     BASE_UNAVAILABLE, /* the peer or the database is away */
     BASE_IO,          /* the operating system said no; errno tells */
     BASE_CRYPTO,      /* OpenSSL or libjwt failed where it must not */
+    BASE_NO_MEMORY,   /* a library had none, at that moment */
     BASE_INTERNAL,    /* ours to mend */
 };
 

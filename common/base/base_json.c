@@ -5,6 +5,7 @@
 #include "base_attr.h"
 #include "base_clock.h"
 #include "base_encode.h"
+#include "base_mem.h"
 
 #include <assert.h>
 #include <inttypes.h>
@@ -63,6 +64,7 @@ static const char *why_refused(const json_error_t *error)
 enum base_err base_json_parse(struct base_span text, size_t max_len, unsigned max_depth,
                               json_t **out, const char **why)
 {
+    uint64_t failures = base_mem_failures();
     json_error_t error;
 
     *out = NULL;
@@ -81,6 +83,12 @@ enum base_err base_json_parse(struct base_span text, size_t max_len, unsigned ma
     }
     *out = json_loadb(text.len ? text.ptr : "", text.len, JSON_REJECT_DUPLICATES | JSON_DECODE_ANY,
                       &error);
+    if (base_mem_failures() != failures) {
+        json_decref(*out); /* it may lack what there was no memory for */
+        *out = NULL;
+        *why = "there was no memory to read the JSON text";
+        return BASE_NO_MEMORY;
+    }
     if (*out)
         return BASE_OK;
     *why = why_refused(&error);

@@ -12,8 +12,8 @@
 
 /* Parses one JSON text of at most `max_len` bytes: duplicate names, trailing text, NUL, bad UTF-8
  * and nesting deeper than `max_depth` (checked before jansson sees it) are BASE_INVALID; longer is
- * BASE_TOO_LARGE. The caller owns *out (json_decref), which may be any value: ask json_is_object()
- * first. *why is a static sentence. */
+ * BASE_TOO_LARGE; BASE_NO_MEMORY says nothing about the text. The caller owns *out (json_decref),
+ * which may be any value: ask json_is_object() first. *why is a static sentence. */
 enum base_err base_json_parse(struct base_span text, size_t max_len, unsigned max_depth,
                               json_t **out, const char **why) BASE_MUST_USE;
 

@@ -16,8 +16,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -47,18 +47,17 @@ struct base_seal {
     struct master_key keys[MAX_KEYS];
 };
 
-static pthread_once_t once = PTHREAD_ONCE_INIT;
-static EVP_CIPHER *aes_gcm;
-
-static void fetch_cipher(void)
-{
-    aes_gcm = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL);
-}
-
+/* Fetched once; when there was no memory for it, tried again the next time. */
 static const EVP_CIPHER *cipher(void)
 {
-    pthread_once(&once, fetch_cipher);
-    return aes_gcm;
+    static _Atomic(EVP_CIPHER *) kept;
+    EVP_CIPHER *mine = atomic_load(&kept), *others = NULL;
+
+    if (mine || !(mine = EVP_CIPHER_fetch(NULL, "AES-256-GCM", NULL)) ||
+        atomic_compare_exchange_strong(&kept, &others, mine))
+        return mine;
+    EVP_CIPHER_free(mine);
+    return others;
 }
 
 static bool same_id(const struct base_seal_id *a, const struct base_seal_id *b)
@@ -328,11 +327,19 @@ static bool transform(EVP_CIPHER_CTX *ctx, uint8_t *to, const void *from, size_t
     return len == 0 || EVP_CipherUpdate(ctx, to, &done, from, (int)len);
 }
 
+/* What OpenSSL has noted would be taken by TLS, on the same thread, for its own. */
+static enum base_err failed(uint64_t failures)
+{
+    ERR_clear_error();
+    return base_mem_failures() != failures ? BASE_NO_MEMORY : BASE_CRYPTO;
+}
+
 enum base_err base_seal_close(const struct base_seal *seal, struct base_span context,
                               struct base_span plain, struct base_buf *out)
 {
     BASE_AUTO(free_ctx) EVP_CIPHER_CTX *ctx = NULL;
     const struct master_key *key = &seal->keys[0];
+    uint64_t failures = base_mem_failures();
     uint8_t *header, *nonce, *body;
     int len;
 
@@ -350,7 +357,7 @@ enum base_err base_seal_close(const struct base_seal *seal, struct base_span con
     if (!ctx || !transform(ctx, body, plain.ptr, plain.len) ||
         !EVP_CipherFinal_ex(ctx, body + plain.len, &len) ||
         !EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, TAG_LEN, body + plain.len))
-        return BASE_CRYPTO;
+        return failed(failures);
     out->len += plain.len + OVERHEAD;
     return BASE_OK;
 }
@@ -370,6 +377,7 @@ enum base_err base_seal_open(const struct base_seal *seal, struct base_span cont
     BASE_AUTO(free_ctx) EVP_CIPHER_CTX *ctx = NULL;
     const uint8_t *header = (const uint8_t *)sealed.ptr;
     const struct master_key *key;
+    uint64_t failures = base_mem_failures();
     struct base_seal_id id;
     uint8_t tag[TAG_LEN];
     uint8_t *plain;
@@ -387,7 +395,7 @@ enum base_err base_seal_open(const struct base_seal *seal, struct base_span cont
     ctx = start(key, header, header + HEADER_LEN, context, 0);
     if (!ctx || !transform(ctx, plain, header + HEADER_LEN + NONCE_LEN, plain_len) ||
         !EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, TAG_LEN, tag))
-        return BASE_CRYPTO;
+        return failed(failures);
     if (EVP_CipherFinal_ex(ctx, plain + plain_len, &len) != 1) {
         base_wipe(plain, plain_len); /* what was not authenticated is not shown */
         return BASE_INVALID;

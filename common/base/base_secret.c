@@ -8,6 +8,7 @@
 
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <pthread.h>
@@ -91,13 +92,23 @@ static struct thread_state *get_state(void)
     return state ? state : make_state();
 }
 
+/* OpenSSL may allocate in each of these: that it had no memory once is no reason to end the
+ * process. What it has noted about that would be taken by TLS, on the same thread, for its own. */
+static void second_chance(void)
+{
+    ERR_clear_error();
+}
+
 static void random_from_openssl(uint8_t *out, size_t len)
 {
     while (len) {
         size_t part = len < 1U << 20 ? len : 1U << 20; /* OpenSSL counts in int */
 
-        if (RAND_priv_bytes(out, (int)part) != 1)
-            give_up();
+        if (RAND_priv_bytes(out, (int)part) != 1) {
+            second_chance();
+            if (RAND_priv_bytes(out, (int)part) != 1)
+                give_up();
+        }
         out += part;
         len -= part;
     }
@@ -124,75 +135,92 @@ void base_random(void *out, size_t len)
     mine->pool_left -= len;
 }
 
-void base_sha256(struct base_span data, uint8_t out[BASE_SHA256_LEN])
+static bool try_sha256(struct base_span data, uint8_t out[BASE_SHA256_LEN])
 {
     EVP_MD_CTX *ctx = get_state()->digest;
 
-    if (!EVP_DigestInit_ex2(ctx, NULL, NULL) || !EVP_DigestUpdate(ctx, data.ptr, data.len) ||
-        !EVP_DigestFinal_ex(ctx, out, NULL))
+    return EVP_DigestInit_ex2(ctx, NULL, NULL) && EVP_DigestUpdate(ctx, data.ptr, data.len) &&
+           EVP_DigestFinal_ex(ctx, out, NULL);
+}
+
+void base_sha256(struct base_span data, uint8_t out[BASE_SHA256_LEN])
+{
+    if (try_sha256(data, out))
+        return;
+    second_chance();
+    if (!try_sha256(data, out))
         give_up();
 }
+
+/* A MAC over parts, each after its length when that is asked for. */
+struct mac_input {
+    const struct base_span *parts;
+    size_t n_parts;
+    bool with_lengths;
+};
 
 /* With the key of the time before, what OpenSSL made of it is still there: half the work. The token
  * path uses one key all day. */
-static EVP_MAC_CTX *mac_start(const uint8_t key[32])
+static bool mac_start(struct thread_state *mine, const uint8_t key[32])
 {
-    struct thread_state *mine = get_state();
     bool same = mine->mac_ready && base_equal_ct(mine->mac_key, key, sizeof mine->mac_key);
 
+    mine->mac_ready = false;
     if (!EVP_MAC_init(mine->mac, same ? NULL : key, same ? 0 : sizeof mine->mac_key, NULL))
-        give_up();
+        return false;
     memcpy(mine->mac_key, key, sizeof mine->mac_key);
     mine->mac_ready = true;
-    return mine->mac;
+    return true;
 }
 
-static void mac_add(EVP_MAC_CTX *ctx, const void *bytes, size_t len)
+static bool mac_add(EVP_MAC_CTX *ctx, const struct base_span *part, bool with_length)
 {
-    if (len && !EVP_MAC_update(ctx, bytes, len))
-        give_up();
+    uint64_t len = part->len;
+    uint8_t prefix[8];
+
+    for (int byte = 7; byte >= 0; byte--, len >>= 8)
+        prefix[byte] = (uint8_t)len;
+    return (!with_length || EVP_MAC_update(ctx, prefix, sizeof prefix)) &&
+           (part->len == 0 || EVP_MAC_update(ctx, (const uint8_t *)part->ptr, part->len));
 }
 
-static void mac_end(EVP_MAC_CTX *ctx, uint8_t out[BASE_SHA256_LEN])
+static bool try_mac(const uint8_t key[32], const struct mac_input *input,
+                    uint8_t out[BASE_SHA256_LEN])
 {
+    struct thread_state *mine = get_state();
+    bool ok = mac_start(mine, key);
     size_t len;
 
-    if (!EVP_MAC_final(ctx, out, &len, BASE_SHA256_LEN))
+    for (size_t i = 0; ok && i < input->n_parts; i++)
+        ok = mac_add(mine->mac, &input->parts[i], input->with_lengths);
+    return ok && EVP_MAC_final(mine->mac, out, &len, BASE_SHA256_LEN);
+}
+
+static void make_mac(const uint8_t key[32], const struct mac_input *input,
+                     uint8_t out[BASE_SHA256_LEN])
+{
+    if (try_mac(key, input, out))
+        return;
+    second_chance();
+    if (!try_mac(key, input, out))
         give_up();
 }
 
 void base_hmac_sha256(const uint8_t key[32], const struct base_span *parts, size_t n_parts,
                       uint8_t out[BASE_SHA256_LEN])
 {
-    EVP_MAC_CTX *ctx = mac_start(key);
-
-    for (size_t i = 0; i < n_parts; i++) {
-        uint64_t len = parts[i].len;
-        uint8_t prefix[8];
-
-        for (int byte = 7; byte >= 0; byte--, len >>= 8)
-            prefix[byte] = (uint8_t)len;
-        mac_add(ctx, prefix, sizeof prefix);
-        mac_add(ctx, parts[i].ptr, parts[i].len);
-    }
-    mac_end(ctx, out);
+    make_mac(key, &(struct mac_input){parts, n_parts, true}, out);
 }
 
 void base_hkdf_sha256(const uint8_t key[32], const char *info, uint8_t out[32])
 {
     static const uint8_t no_salt[32]; /* RFC 5869 §2.2: as many zeros as the hash is long */
-    static const uint8_t first_block = 1;
+    const struct base_span secret = base_span_of((const char *)key, 32);
+    const struct base_span block[] = {base_span_str(info), BASE_SPAN("\x01")};
     uint8_t extracted[32];
-    EVP_MAC_CTX *ctx;
 
-    ctx = mac_start(no_salt);
-    mac_add(ctx, key, 32);
-    mac_end(ctx, extracted);
-
-    ctx = mac_start(extracted);
-    mac_add(ctx, info, strlen(info));
-    mac_add(ctx, &first_block, 1);
-    mac_end(ctx, out);
+    make_mac(no_salt, &(struct mac_input){&secret, 1, false}, extracted);
+    make_mac(extracted, &(struct mac_input){block, 2, false}, out);
     base_wipe(extracted, sizeof extracted);
 }
 

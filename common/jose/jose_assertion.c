@@ -14,6 +14,7 @@
 #include "base_mem.h"
 #include "jose_internal.h"
 
+#include <errno.h>
 #include <jwt.h>
 #include <stdlib.h>
 
@@ -106,14 +107,15 @@ enum base_err jose_assertion_peek(struct base_span assertion, struct jose_assert
 {
     BASE_AUTO(jose_compact_clear) struct jose_compact compact = {0};
     BASE_AUTO(jose_assertion_clear) struct jose_assertion read = {0};
+    uint64_t failures = base_mem_failures();
 
     *out = (struct jose_assertion){0};
-    /* Every failure is the same to the caller, size included. */
+    /* Every failure of the assertion's is the same to the caller, size included. */
     if (assertion.len > JOSE_MAX_ASSERTION || jose_compact_parse(assertion, &compact) != BASE_OK ||
         read_header(compact.header, &read) != BASE_OK ||
         jose_compact_object(compact.payload, &read.claims) != BASE_OK ||
         read_issuer(read.claims, &read.issuer) != BASE_OK)
-        return BASE_INVALID;
+        return jose_verdict(BASE_INVALID, failures);
     *out = read;
     read.claims = NULL;
     return BASE_OK;
@@ -151,6 +153,21 @@ static bool reads_alike(jwt_t *jwt, jwt_alg_t alg, const json_t *claims)
     return json_equal(read, claims);
 }
 
+/* malloc() tells what libjwt does not: that memory was the reason. 1.10 takes its own want of it
+ * for a wrong signature or, worse, for a good one, with `none` and no claims: hence reads_alike().
+ */
+static bool decode(const char *text, const char *pem, jwt_t **out)
+{
+    bool decoded;
+
+    errno = 0;
+    decoded =
+        jwt_decode(out, text, (const unsigned char *)pem, (int)strlen(pem)) == 0 && *out != NULL;
+    if (errno == ENOMEM)
+        base_mem_note_failure();
+    return decoded;
+}
+
 static enum base_err verify_libjwt(struct base_span assertion, const struct jose_assertion *peeked,
                                    const struct jose_key *key)
 {
@@ -161,7 +178,7 @@ static enum base_err verify_libjwt(struct base_span assertion, const struct jose
 
     if (to_libjwt(peeked->alg, &alg) != BASE_OK)
         return BASE_DENIED;
-    if (jwt_decode(&jwt, text, (const unsigned char *)pem, (int)strlen(pem)) != 0 || !jwt)
+    if (!decode(text, pem, &jwt))
         return jose_fail(BASE_DENIED);
     return reads_alike(jwt, alg, peeked->claims) ? BASE_OK : jose_fail(BASE_DENIED);
 }
@@ -171,13 +188,15 @@ static enum base_err verify_evp(struct base_span assertion, const struct jose_ke
     BASE_AUTO(jose_compact_clear) struct jose_compact compact = {0};
 
     if (jose_compact_parse(assertion, &compact) != BASE_OK)
-        return BASE_DENIED;
+        return BASE_DENIED; /* it was well-formed when peeked at: there was no memory */
     return jose_check_signature(key, compact.signed_text, base_buf_span(&compact.signature));
 }
 
 enum base_err jose_assertion_verify(struct base_span assertion, const struct jose_assertion *peeked,
                                     struct jose_key *const *keys, size_t n_keys)
 {
+    uint64_t failures = base_mem_failures();
+
     if (assertion.len > JOSE_MAX_ASSERTION || !peeked->claims)
         return BASE_DENIED;
     for (size_t i = 0; i < n_keys; i++) {
@@ -188,9 +207,9 @@ enum base_err jose_assertion_verify(struct base_span assertion, const struct jos
         err = peeked->explicit_typ ? verify_evp(assertion, keys[i])
                                    : verify_libjwt(assertion, peeked, keys[i]);
         if (err != BASE_DENIED)
-            return err;
+            return jose_verdict(err, failures);
     }
-    return BASE_DENIED;
+    return jose_verdict(BASE_DENIED, failures);
 }
 
 static enum base_err parse_one(const json_t *jwk, struct jose_key **out, struct base_buf *why)
@@ -220,7 +239,7 @@ static enum base_err refuse_single(const json_t *jwk, struct base_buf *why)
     enum base_err err = jose_key_from_jwk(jwk, &key, why);
 
     jose_key_unref(&key);
-    if (err == BASE_DENIED)
+    if (err == BASE_DENIED || err == BASE_NO_MEMORY)
         return err;
     why->len = start;
     base_buf_put_str(why, "must be {\"keys\":[…]}, and this is a single key");

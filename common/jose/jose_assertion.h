@@ -13,7 +13,7 @@
  * `iss` and `sub` must be equal strings. Spans point into `*claims`, which the caller owns.
  * BASE_INVALID: not a well-formed assertion of three parts (at most JOSE_MAX_ASSERTION bytes,
  * strict base64url, no duplicate names, `alg` ES256, ES384 or RS256, `typ` absent, JWT or
- * client-authentication+jwt, no crit, jwk, x5u, x5c, jku, b64). */
+ * client-authentication+jwt, no crit, jwk, x5u, x5c, jku, b64). BASE_NO_MEMORY: not judged. */
 struct jose_assertion {
     enum jose_alg alg;
     bool explicit_typ;       /* typ client-authentication+jwt, which libjwt 1.10 cannot read */
@@ -30,7 +30,7 @@ void jose_assertion_clear(struct jose_assertion *assertion);
 bool jose_assertion_fits(const struct jose_assertion *peeked, const struct jose_key *key);
 
 /* Verifies the signature with those of `keys` that fit, one after the other. BASE_DENIED: none
- * verifies it. */
+ * verifies it. BASE_NO_MEMORY: it could not be judged. */
 enum base_err jose_assertion_verify(struct base_span assertion, const struct jose_assertion *peeked,
                                     struct jose_key *const *keys, size_t n_keys) BASE_MUST_USE;
 

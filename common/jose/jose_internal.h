@@ -3,6 +3,7 @@
 #ifndef JOSE_INTERNAL_H
 #define JOSE_INTERNAL_H
 
+#include "base_mem.h"
 #include "jose_key.h"
 
 #include <openssl/err.h>
@@ -32,6 +33,17 @@ static inline enum base_err jose_fail(enum base_err err)
 {
     ERR_clear_error();
     return err;
+}
+
+/* A "no" during which OpenSSL, jansson or libjwt had no memory says nothing about what was judged;
+ * and a "yes" for which EVP could do without some leaves a complaint in the list all the same.
+ * `failures` is base_mem_failures() of before. */
+static inline enum base_err jose_verdict(enum base_err err, uint64_t failures)
+{
+    if (base_mem_failures() == failures)
+        return err;
+    ERR_clear_error();
+    return err == BASE_OK ? BASE_OK : BASE_NO_MEMORY;
 }
 
 /* A key around `*pkey`, which is taken (and *pkey made NULL) on success. BASE_INVALID when it is

@@ -251,7 +251,7 @@ static enum base_err check_public(EVP_PKEY *pkey, const struct jose_alg_info *in
                                            : refuse(why, "the numbers are not a valid public key");
 }
 
-enum base_err jose_key_from_jwk(const json_t *jwk, struct jose_key **out, struct base_buf *why)
+static enum base_err from_jwk(const json_t *jwk, struct jose_key **out, struct base_buf *why)
 {
     BASE_AUTO(jose_pkey_free) EVP_PKEY *pkey = NULL;
     struct base_span kid;
@@ -270,4 +270,11 @@ enum base_err jose_key_from_jwk(const json_t *jwk, struct jose_key **out, struct
         (err = check_public(pkey, jose_alg_info(alg), why)) != BASE_OK)
         return err;
     return jose_key_adopt(alg, &pkey, kid, out);
+}
+
+enum base_err jose_key_from_jwk(const json_t *jwk, struct jose_key **out, struct base_buf *why)
+{
+    uint64_t failures = base_mem_failures();
+
+    return jose_verdict(from_jwk(jwk, out, why), failures);
 }

@@ -249,6 +249,7 @@ enum base_err jose_key_generate(enum jose_alg alg, struct jose_key **out)
 {
     const struct jose_alg_info *info = jose_alg_info(alg);
     BASE_AUTO(jose_pkey_free) EVP_PKEY *pkey = NULL;
+    uint64_t failures = base_mem_failures();
 
     *out = NULL;
     if (info->group)
@@ -258,18 +259,19 @@ enum base_err jose_key_generate(enum jose_alg alg, struct jose_key **out)
     else
         pkey = EVP_PKEY_Q_keygen(NULL, NULL, info->type, (size_t)JOSE_MIN_RSA_BITS);
     if (!pkey)
-        return jose_fail(BASE_CRYPTO);
-    return jose_key_adopt(alg, &pkey, (struct base_span){0}, out);
+        return jose_verdict(jose_fail(BASE_CRYPTO), failures);
+    return jose_verdict(jose_key_adopt(alg, &pkey, (struct base_span){0}, out), failures);
 }
 
 enum base_err jose_key_export_private(const struct jose_key *key, struct base_buf *out)
 {
+    uint64_t failures = base_mem_failures();
     BASE_AUTO(free_pkcs8) PKCS8_PRIV_KEY_INFO *info = EVP_PKEY2PKCS8(key->pkey);
     unsigned char *to;
     int len;
 
     if (!info || (len = i2d_PKCS8_PRIV_KEY_INFO(info, NULL)) <= 0)
-        return jose_fail(BASE_CRYPTO);
+        return jose_verdict(jose_fail(BASE_CRYPTO), failures);
     if (!(to = (unsigned char *)base_buf_reserve(out, (size_t)len)))
         return BASE_TOO_LARGE;
     if (i2d_PKCS8_PRIV_KEY_INFO(info, &to) != len)
@@ -284,14 +286,15 @@ enum base_err jose_key_import_private(enum jose_alg alg, struct base_span der,
     BASE_AUTO(free_pkcs8) PKCS8_PRIV_KEY_INFO *info = NULL;
     BASE_AUTO(jose_pkey_free) EVP_PKEY *pkey = NULL;
     const unsigned char *at = (const unsigned char *)der.ptr;
+    uint64_t failures = base_mem_failures();
 
     *out = NULL;
     if (der.len == 0 || der.len > MAX_TEXT)
         return BASE_INVALID;
     info = d2i_PKCS8_PRIV_KEY_INFO(NULL, &at, (long)der.len);
     if (!info || at != (const unsigned char *)der.ptr + der.len || !(pkey = EVP_PKCS82PKEY(info)))
-        return jose_fail(BASE_INVALID);
-    return jose_key_adopt(alg, &pkey, (struct base_span){0}, out);
+        return jose_verdict(jose_fail(BASE_INVALID), failures);
+    return jose_verdict(jose_key_adopt(alg, &pkey, (struct base_span){0}, out), failures);
 }
 
 struct jose_key *jose_key_ref(struct jose_key *key)

@@ -139,6 +139,7 @@ static bool sign_raw(struct jose_signer *signer, struct base_span text, uint8_t 
 enum base_err jose_signer_new(struct jose_key *key, const char *typ, struct jose_signer **out)
 {
     BASE_AUTO(jose_signer_free) struct jose_signer *signer = NULL;
+    uint64_t failures = base_mem_failures();
     uint8_t trial[JOSE_MAX_SIGNATURE];
 
     *out = NULL;
@@ -148,10 +149,10 @@ enum base_err jose_signer_new(struct jose_key *key, const char *typ, struct jose
     signer->key = jose_key_ref(key);
     signer->info = jose_alg_info(jose_key_alg(key));
     if (!prepare(signer))
-        return jose_fail(BASE_CRYPTO);
+        return jose_verdict(jose_fail(BASE_CRYPTO), failures);
     /* A public key is noticed only when it has to sign: now, rather than at the first token. */
     if (!sign_raw(signer, BASE_SPAN("trial"), trial))
-        return jose_fail(BASE_INVALID);
+        return jose_verdict(jose_fail(BASE_INVALID), failures);
     set_header(signer, typ);
     *out = signer;
     signer = NULL;
@@ -187,6 +188,7 @@ static size_t encoded_len(size_t len)
 enum base_err jose_sign(struct jose_signer *signer, struct base_span payload, struct base_buf *out)
 {
     uint8_t signature[JOSE_MAX_SIGNATURE];
+    uint64_t failures = base_mem_failures();
     size_t start = out->len;
     struct base_span text;
 
@@ -201,9 +203,9 @@ enum base_err jose_sign(struct jose_signer *signer, struct base_span payload, st
     text = base_span_of(out->ptr + start, out->len - start);
     if (!sign_raw(signer, text, signature)) {
         out->len = start;
-        return jose_fail(BASE_CRYPTO);
+        return jose_verdict(jose_fail(BASE_CRYPTO), failures);
     }
     base_buf_put_char(out, '.');
     base_encode_base64url(out, signature, signer->signature_len);
-    return BASE_OK;
+    return jose_verdict(BASE_OK, failures);
 }

@@ -63,18 +63,19 @@ enum base_err jose_check_signature(const struct jose_key *key, struct base_span 
     const struct jose_alg_info *info = jose_alg_info(jose_key_alg(key));
     const uint8_t *raw = (const uint8_t *)signature.ptr;
     BASE_AUTO(jose_md_ctx_free) EVP_MD_CTX *ctx = NULL;
+    uint64_t failures = base_mem_failures();
     uint8_t der[JOSE_MAX_DER];
     enum base_err err;
 
     if (signature.len != expected_len(key)) /* cut short, or DER where the fixed form belongs */
         return BASE_DENIED;
     if (!(ctx = EVP_MD_CTX_new()))
-        return jose_fail(BASE_CRYPTO);
+        return jose_verdict(jose_fail(BASE_CRYPTO), failures);
     if (info->group)
         err = verify_with(ctx, key, signed_text, der, to_der(raw, info->width, der));
     else
         err = verify_with(ctx, key, signed_text, raw, signature.len);
-    return err == BASE_OK ? BASE_OK : jose_fail(err);
+    return jose_verdict(err == BASE_OK ? BASE_OK : jose_fail(err), failures);
 }
 
 /* We write three members and no others: a header with more is not ours, and some of the others

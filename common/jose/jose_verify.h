@@ -14,7 +14,8 @@ typedef const struct jose_key *jose_find_key(void *ctx, struct base_span kid);
 /* Checks form, header (alg and kid and typ once each, typ `expected_typ`, no crit, nothing else
  * that changes the meaning) and signature. *out_claims: the payload, an object without duplicate
  * names, owned by the caller. BASE_INVALID: malformed; BASE_NOT_FOUND: unknown kid; BASE_DENIED:
- * signature or algorithm wrong. Times and audiences are the caller's rules. */
+ * signature or algorithm wrong. BASE_NO_MEMORY and BASE_CRYPTO: it could not be judged. Times and
+ * audiences are the caller's rules. */
 enum base_err jose_verify(struct base_span token, const char *expected_typ, jose_find_key *find,
                           void *ctx, json_t **out_claims) BASE_MUST_USE;
 

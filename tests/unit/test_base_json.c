@@ -3,6 +3,7 @@
 
 #include "base_attr.h"
 #include "base_encode.h"
+#include "base_mem.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -412,6 +413,34 @@ static void memory_runs_out_inside_jansson(void **state)
     assert_int_equal(buf.len, 0);
 }
 
+/* Each allocation of jansson's fails in turn: the text gets no verdict, whatever it is. */
+static void no_verdict_without_memory(const char *text, enum base_err verdict)
+{
+    const char *why;
+    long n = 0, left;
+
+    do {
+        json_t *value;
+        enum base_err err;
+
+        base_mem_fail_nth(++n);
+        err = base_json_parse(base_span_str(text), 1000, 20, &value, &why);
+        left = base_mem_fail_nth(0);
+        assert_int_equal(err, left > 0 ? verdict : BASE_NO_MEMORY);
+        assert_int_equal(value != NULL, err == BASE_OK);
+        json_decref(value);
+    } while (left == 0);
+    assert_true(n > 10);
+}
+
+static void want_of_memory_is_no_verdict(void **state)
+{
+    (void)state;
+    no_verdict_without_memory(
+        "{\"a name\":[1,2.5,{\"b\":null}],\"a longer name\":\"and its text\"}", BASE_OK);
+    no_verdict_without_memory("{\"a name\":[1,2.5,{\"b\":null}],\"a name\":1}", BASE_INVALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -430,7 +459,10 @@ int main(void)
         cmocka_unit_test(values_come_back_as_they_were),
         cmocka_unit_test(values_that_cannot_be_written),
         cmocka_unit_test(memory_runs_out_inside_jansson),
+        cmocka_unit_test(want_of_memory_is_no_verdict),
     };
 
+    base_mem_watch_libraries();
+    base_mem_survive_libraries();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 static void nothing_asked_is_still_a_pointer(void **state)
 {
@@ -104,6 +105,42 @@ static void wipe_wipes_exactly(void **state)
     assert_int_equal(bytes[0], 'a');
 }
 
+static void libraries_failures_end_the_process_at_first(void **state)
+{
+    int status;
+    pid_t child = fork();
+
+    (void)state;
+    if (child == 0) {
+        base_mem_fail_nth(1);
+        json_decref(json_object());
+        _exit(7); /* survived */
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 1);
+}
+
+static void libraries_failures_are_counted(void **state)
+{
+    uint64_t before = base_mem_failures();
+    json_t *value;
+
+    (void)state;
+    base_mem_survive_libraries();
+    base_mem_fail_nth(1);
+    assert_null(json_integer(1));
+    assert_int_equal(base_mem_fail_nth(0), 0);
+    assert_int_equal(base_mem_failures(), before + 1);
+    base_mem_fail_nth(2);
+    value = json_integer(1);
+    assert_non_null(value);
+    assert_int_equal(base_mem_fail_nth(0), 1);
+    json_decref(value);
+    base_mem_note_failure();
+    assert_int_equal(base_mem_failures(), before + 2);
+}
+
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
 /* Out of memory ends the process, whatever asked. */
 static int exit_signal_of(int which)
@@ -144,10 +181,13 @@ int main(void)
         cmocka_unit_test(freeing_twice_is_harmless),
         cmocka_unit_test(auto_cleanup_compiles_and_frees),
         cmocka_unit_test(wipe_wipes_exactly),
+        cmocka_unit_test(libraries_failures_end_the_process_at_first),
+        cmocka_unit_test(libraries_failures_are_counted),
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
         cmocka_unit_test(no_memory_ends_the_process),
 #endif
     };
 
+    base_mem_watch_libraries();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,7 +2,9 @@
 #include "base_seal.h"
 
 #include "base_attr.h"
+#include "base_mem.h"
 
+#include <openssl/err.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -459,6 +461,47 @@ static void endless_key_files_are_refused(void **state)
     assert_int_equal(load(file, "too long"), BASE_TOO_LARGE);
 }
 
+/* Each allocation of OpenSSL's fails in turn, until there are no more. */
+static void no_verdict_without_memory(const struct base_seal *seal, struct base_span sealed,
+                                      enum base_err verdict)
+{
+    long n = 0, left;
+
+    do {
+        BASE_AUTO(base_buf_clear) struct base_buf plain = {.max = 1000};
+        enum base_err err;
+
+        base_mem_fail_nth(++n);
+        err = base_seal_open(seal, BASE_SPAN("c"), sealed, &plain);
+        left = base_mem_fail_nth(0);
+        assert_int_equal(err, left > 0 ? verdict : BASE_NO_MEMORY);
+        assert_int_equal(plain.len, err == BASE_OK ? 5 : 0);
+        assert_int_equal(ERR_peek_error(), 0);
+    } while (left == 0);
+    assert_true(n > 2);
+}
+
+static void want_of_memory_is_no_verdict(void **state)
+{
+    BASE_AUTO(base_seal_unref) struct base_seal *seal = parse(KEY_A);
+    BASE_AUTO(base_buf_clear) struct base_buf sealed = {.max = 1000};
+    enum base_err err;
+    long n = 0;
+
+    (void)state;
+    do {
+        base_mem_fail_nth(++n);
+        err = base_seal_close(seal, BASE_SPAN("c"), BASE_SPAN("plain"), &sealed);
+        assert_int_equal(err, base_mem_fail_nth(0) > 0 ? BASE_OK : BASE_NO_MEMORY);
+        assert_int_equal(sealed.len, err == BASE_OK ? 5 + 37 : 0);
+        assert_int_equal(ERR_peek_error(), 0);
+    } while (err != BASE_OK);
+    assert_true(n > 2);
+    no_verdict_without_memory(seal, base_buf_span(&sealed), BASE_OK);
+    sealed.ptr[sealed.len - 1] ^= 1;
+    no_verdict_without_memory(seal, base_buf_span(&sealed), BASE_INVALID);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -477,10 +520,13 @@ int main(void)
         cmocka_unit_test(macs_belong_to_a_key),
         cmocka_unit_test(an_unknown_id_gives_a_mac_of_its_own),
         cmocka_unit_test(threads_share_a_set),
+        cmocka_unit_test(want_of_memory_is_no_verdict),
         cmocka_unit_test_setup_teardown(key_files_must_be_private, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(key_files_that_are_none, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(endless_key_files_are_refused, make_folder, remove_folder),
     };
 
+    base_mem_watch_libraries();
+    base_mem_survive_libraries();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

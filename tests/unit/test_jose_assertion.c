@@ -585,6 +585,72 @@ static void test_key_sets_refused(void **state)
     assert_non_null(strstr(base_buf_cstr(&why), "keys[0]: "));
 }
 
+/* Each allocation that passes base_mem fails in turn; those of libjwt's own do not. One that was
+ * not needed may change nothing; no other verdict may come of it. */
+static void no_verdict_without_memory(const char *text, struct jose_key *with,
+                                      enum base_err verdict)
+{
+    int unjudged = 0;
+    long n = 0, left;
+
+    do {
+        enum base_err err;
+
+        base_mem_fail_nth(++n);
+        err = judge(text, &with, 1);
+        left = base_mem_fail_nth(0);
+        if (left > 0 || err != BASE_NO_MEMORY)
+            assert_int_equal(err, verdict);
+        else
+            unjudged++;
+    } while (left == 0);
+    assert_true(unjudged > 10);
+}
+
+static void test_no_verdict_without_memory(void **state)
+{
+    static const char *const types[] = {"", ",\"typ\":\"client-authentication+jwt\""};
+
+    (void)state;
+    for (size_t i = 0; i < BASE_COUNT(types); i++) {
+        /* With an EC key libjwt forgets its ECDSA_SIG when OpenSSL has no memory. */
+        enum jose_alg alg = i == 0 ? JOSE_RS256 : JOSE_ES256;
+        char *good = jose_forge((struct jose_forge){
+            .key = keys[alg], .header = header(jose_alg_name(alg), types[i]), .payload = CLAIMS});
+        char *forged = base_strdup(good), *at = forged + strlen(forged) - 10;
+
+        *at = *at == 'A' ? 'B' : 'A';
+        no_verdict_without_memory(good, keys[alg], BASE_OK);
+        no_verdict_without_memory(forged, keys[alg], BASE_DENIED);
+        base_free(&good);
+        base_free(&forged);
+    }
+}
+
+static void test_no_verdict_on_a_key_without_memory(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < BASE_COUNT(assertion_algs); i++) {
+        json_auto_t *jwk = json_loads(jose_key_public_jwk(keys[assertion_algs[i]]), 0, NULL);
+        int unjudged = 0;
+        long n = 0, left;
+
+        do {
+            BASE_AUTO(base_buf_clear) struct base_buf why = {.max = 512};
+            struct jose_key *key;
+            enum base_err err;
+
+            base_mem_fail_nth(++n);
+            err = jose_key_from_jwk(jwk, &key, &why);
+            left = base_mem_fail_nth(0);
+            jose_key_unref(&key);
+            assert_true(err == BASE_OK || (err == BASE_NO_MEMORY && left == 0));
+            unjudged += err == BASE_NO_MEMORY;
+        } while (left == 0);
+        assert_true(unjudged > 10);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -607,7 +673,11 @@ int main(void)
         cmocka_unit_test(test_libjwt_is_not_believed),
         cmocka_unit_test(test_key_set),
         cmocka_unit_test(test_key_sets_refused),
+        cmocka_unit_test(test_no_verdict_without_memory),
+        cmocka_unit_test(test_no_verdict_on_a_key_without_memory),
     };
 
+    base_mem_watch_libraries();
+    base_mem_survive_libraries();
     return cmocka_run_group_tests(tests, make_keys, drop_keys);
 }

@@ -218,13 +218,47 @@ static void test_threads_share_a_key(void **state)
     }
 }
 
+/* Without memory: the token, or none of it; and OpenSSL's list of errors is as it was. */
+static void test_without_memory(void **state)
+{
+    (void)state;
+    for (unsigned alg = 0; alg < JOSE_ALG_COUNT; alg++) {
+        struct jose_signer *signer;
+        struct jose_key *key;
+        int refused = 0;
+        long n = 0, left;
+
+        assert_int_equal(jose_key_generate((enum jose_alg)alg, &key), BASE_OK);
+        assert_int_equal(jose_signer_new(key, "at+jwt", &signer), BASE_OK);
+        do {
+            BASE_AUTO(base_buf_clear) struct base_buf out = {.max = 8192};
+            enum base_err err;
+
+            base_mem_fail_nth(++n);
+            err = jose_sign(signer, BASE_SPAN(CLAIMS), &out);
+            left = base_mem_fail_nth(0);
+            assert_int_equal(ERR_peek_error(), 0);
+            if (err == BASE_OK)
+                expect_token(key, "at+jwt", base_buf_cstr(&out));
+            else
+                assert_true(left == 0 && err == BASE_NO_MEMORY && out.len == 0);
+            refused += err != BASE_OK;
+        } while (left == 0);
+        assert_true(refused > 0);
+        jose_signer_free(&signer);
+        jose_key_unref(&key);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_algorithm),     cmocka_unit_test(test_fixed_width),
         cmocka_unit_test(test_refused_signers),     cmocka_unit_test(test_bounded_output),
-        cmocka_unit_test(test_threads_share_a_key),
+        cmocka_unit_test(test_threads_share_a_key), cmocka_unit_test(test_without_memory),
     };
 
+    base_mem_watch_libraries();
+    base_mem_survive_libraries();
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -456,6 +456,50 @@ static void test_examples_of_the_rfcs(void **state)
                    "MuM0KAg");
 }
 
+/* Each allocation of OpenSSL's and jansson's fails in turn. One that was not needed may change
+ * nothing; no other verdict may come of it. */
+static void no_verdict_without_memory(const char *token, enum base_err verdict)
+{
+    int unjudged = 0;
+    long n = 0, left;
+
+    do {
+        json_t *claims;
+        enum base_err err;
+
+        base_mem_fail_nth(++n);
+        err = verify(token, strlen(token), &claims);
+        left = base_mem_fail_nth(0);
+        assert_int_equal(ERR_peek_error(), 0);
+        json_decref(claims);
+        if (left > 0 || err != BASE_NO_MEMORY)
+            assert_int_equal(err, verdict);
+        else
+            unjudged++;
+    } while (left == 0);
+    assert_true(unjudged > 10);
+}
+
+static void test_no_verdict_without_memory(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < JOSE_ALG_COUNT; i++) {
+        char text[512];
+        char *good, *forged, *at;
+
+        snprintf(text, sizeof text, "{\"alg\":\"%s\",\"typ\":\"at+jwt\",\"kid\":\"%s\"}",
+                 jose_alg_name((enum jose_alg)i), jose_key_thumbprint(keys[i]));
+        good = jose_forge((struct jose_forge){.header = text, .payload = CLAIMS, .key = keys[i]});
+        forged = base_strdup(good);
+        at = forged + strlen(forged) - 10;
+        *at = *at == 'A' ? 'B' : 'A';
+        no_verdict_without_memory(good, BASE_OK);
+        no_verdict_without_memory(forged, BASE_DENIED);
+        base_free(&good);
+        base_free(&forged);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -475,7 +519,10 @@ int main(void)
         cmocka_unit_test(test_too_large),
         cmocka_unit_test(test_psychic_signatures),
         cmocka_unit_test(test_examples_of_the_rfcs),
+        cmocka_unit_test(test_no_verdict_without_memory),
     };
 
+    base_mem_watch_libraries();
+    base_mem_survive_libraries();
     return cmocka_run_group_tests(tests, make_keys, drop_keys);
 }
