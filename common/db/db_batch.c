@@ -546,6 +546,15 @@ static bool consume(PGconn *pg)
     return PQconsumeInput(pg) && (!PQsslInUse(pg) || PQconsumeInput(pg));
 }
 
+/* Without memory for the result of a Sync libpq 15 notes so, and then waits for another, which will
+ * not come. It forgets what it has noted before each result, so while it waits it has nothing to
+ * say; but for scripts, whose error stays until their end. */
+static bool is_stuck(const struct db_conn *conn)
+{
+    return conn->expect != DB_EXPECT_NOTHING && conn->expect != DB_EXPECT_SCRIPT &&
+           *PQerrorMessage(conn->pg);
+}
+
 void db_batch_read(struct db_conn *conn)
 {
     bool alive = consume(conn->pg);
@@ -554,7 +563,7 @@ void db_batch_read(struct db_conn *conn)
     take_results(conn);
     if (conn->phase == DB_PHASE_READY)
         take_notifies(conn);
-    if (!alive && conn->phase == DB_PHASE_READY)
+    if (conn->phase == DB_PHASE_READY && (!alive || is_stuck(conn)))
         db_conn_lost(conn, PQerrorMessage(conn->pg));
     send_waiting(conn);
     db_query_answer_settled(conn);

@@ -7,7 +7,9 @@
 #include "base_clock.h"
 #include "base_mem.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
+#include <libpq-fe.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -1242,6 +1244,46 @@ static void notices_are_not_printed(void **state BASE_UNUSED)
     assert_int_equal(info.st_size, 0);
 }
 
+/* ---- libpq finds no memory ---- */
+
+static bool no_memory_for_a_sync; /* once */
+
+/* Instead of libpq's own, which libpq calls by this name too. */
+__attribute__((visibility("default"))) PGresult *PQmakeEmptyPGresult(PGconn *pg,
+                                                                     ExecStatusType status)
+{
+    PGresult *(*real)(PGconn *, ExecStatusType);
+    void *found = dlsym(RTLD_NEXT, "PQmakeEmptyPGresult");
+
+    if (no_memory_for_a_sync && status == PGRES_PIPELINE_SYNC) {
+        no_memory_for_a_sync = false;
+        return NULL;
+    }
+    memcpy(&real, &found, sizeof real);
+    return real(pg, status);
+}
+
+static void no_memory_for_the_end_of_a_batch(void **state BASE_UNUSED)
+{
+    int64_t began;
+    struct db_seen seen;
+
+    ready();
+    began = base_clock_mono_us();
+    no_memory_for_a_sync = true;
+    db_ask_now(&f, &one, &seen);
+    answered(&seen, BASE_OK); /* by a new connection */
+    assert_int_equal(f.downs, 1);
+    no_memory_for_a_sync = true;
+    db_ask_now(&f, &insert, &seen);
+    answered(&seen, BASE_UNAVAILABLE); /* it may have happened, and has */
+    assert_int_equal(rows_in_t(), 1);
+    assert_int_equal(f.downs, 2);
+    assert_in_range(base_clock_mono_us() - began, 0, TIMEOUT_US - 1); /* nothing was waited for */
+    db_ask_now(&f, &one, &seen);
+    answered(&seen, BASE_OK);
+}
+
 /* ---- Notifications ---- */
 
 static void notify(const char *sql)
@@ -1314,6 +1356,7 @@ int main(void)
         TEST(not_supported),
         TEST(read_only_all_of_a_sudden),
         TEST(a_storm),
+        TEST(no_memory_for_the_end_of_a_batch),
         TEST(closing_answers_all),
         TEST(closing_before_the_first_turn),
         TEST(closing_answers_what_callbacks_ask),
