@@ -123,10 +123,10 @@ static enum outcome read_tls(struct http_stream *stream, char *at, size_t *out_l
     enum outcome outcome = DONE;
     size_t len;
 
-    ERR_clear_error();
     for (*out_len = 0; outcome == DONE && *out_len < HTTP_STREAM_READ_MAX; *out_len += len) {
         if (*out_len > 0 && !SSL_has_pending(stream->ssl))
             break;
+        ERR_clear_error();
         len = 0;
         outcome = tls_outcome(
             stream, SSL_read_ex(stream->ssl, at + *out_len, HTTP_STREAM_READ_MAX - *out_len, &len));

@@ -169,14 +169,38 @@ static void client_clear(struct client *client)
     ERR_clear_error();
 }
 
+static bool may_be_closed; /* the server's end may be, at any time: it has no memory */
+
 static void flush(struct client *client)
 {
     char bytes[32 * 1024]; /* whole records at once, where the step allows it */
     size_t step = client->step < sizeof bytes ? client->step : sizeof bytes;
     int len;
 
-    while ((len = BIO_read(client->out, bytes, (int)step)) > 0)
-        peer_say_bytes(client->peer, client->fd, bytes, (size_t)len);
+    while ((len = BIO_read(client->out, bytes, (int)step)) > 0) {
+        if (may_be_closed)
+            (void)!send(client->fd, bytes, (size_t)len, MSG_NOSIGNAL);
+        else
+            peer_say_bytes(client->peer, client->fd, bytes, (size_t)len);
+    }
+}
+
+/* The n-th allocation of a library fails, counted over all that the server does; 0: none. */
+static long server_fails;
+
+/* The server's turns. What others have left in OpenSSL's list of errors is not its own. */
+int __real_event_base_loop(struct event_base *base, int flags);
+int __wrap_event_base_loop(struct event_base *base, int flags);
+int __wrap_event_base_loop(struct event_base *base, int flags)
+{
+    int status;
+
+    ERR_raise(ERR_LIB_USER, ERR_R_MALLOC_FAILURE);
+    base_mem_fail_nth(server_fails);
+    status = __real_event_base_loop(base, flags);
+    server_fails = base_mem_fail_nth(0);
+    ERR_clear_error();
+    return status;
 }
 
 /* Bytes from the socket to OpenSSL; false at the end of the stream. */
@@ -189,6 +213,8 @@ static bool fill(struct client *client, int64_t *deadline_us)
     peer_turn(client->peer, deadline_us);
     poll(&(struct pollfd){client->fd, POLLIN, 0}, 1, 1);
     len = recv(client->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    if (len < 0 && may_be_closed && errno == ECONNRESET)
+        return false;
     if (len < 0 && errno != EAGAIN)
         fail_msg("reading failed: %s", strerror(errno));
     if (len > 0)
@@ -430,6 +456,55 @@ static void test_gone(void **state)
     peer_await_connections(peer, 0);
     client.fd = -1;
     client_clear(&client);
+}
+
+/* Want of memory */
+
+/* False: the server has closed, as it may when a library found no memory. */
+static bool is_served(struct peer *peer)
+{
+    struct client client;
+    char reply[512];
+    int64_t deadline_us = 0;
+    bool ok;
+
+    client_init(&client, peer, SIZE_MAX);
+    ok = handshake(&client);
+    if (ok)
+        say(&client, GET("/sync"));
+    while (ok && SSL_read(client.ssl, reply, sizeof reply) <= 0)
+        ok = fill(&client, &deadline_us);
+    assert_true(!ok || memcmp(reply, "HTTP/1.1 200", 12) == 0);
+    client_clear(&client);
+    return ok;
+}
+
+/* Each allocation of OpenSSL's fails in turn: that connection may end, and nobody else's. */
+static void test_without_memory(void **state)
+{
+    struct peer *peer = *state;
+    struct client neighbour;
+    int refused = 0;
+    long n = 0, left;
+
+    client_open(&neighbour, peer, SIZE_MAX);
+    do {
+        bool ok;
+
+        server_fails = ++n;
+        may_be_closed = true;
+        ok = is_served(peer);
+        may_be_closed = false;
+        left = server_fails;
+        server_fails = 0;
+        assert_true(ok || left == 0);
+        refused += !ok;
+        say(&neighbour, GET("/sync"));
+        hear(&neighbour, 200, "sync");
+        peer_await_connections(peer, 1);
+    } while (left == 0);
+    assert_true(refused > 100);
+    client_clear(&neighbour);
 }
 
 /* Deadlines */
@@ -733,6 +808,7 @@ int main(void)
         TEST(test_half_close),
         TEST(test_half_close_while_writing),
         TEST(test_gone),
+        TEST(test_without_memory),
         HASTY_TEST(test_silent_handshake),
         HASTY_TEST(test_dripped_handshake),
         HASTY_TEST(test_silent_after_handshake),
@@ -750,5 +826,7 @@ int main(void)
         cmocka_unit_test(test_load_refused),
     };
 
+    base_mem_watch_libraries();
+    base_mem_survive_libraries();
     return cmocka_run_group_tests(tests, make_files, remove_files);
 }
