@@ -88,30 +88,43 @@ static void on_key(void *ctx, enum base_err err, bool found, const struct store_
     }
 }
 
-static const char *check_token(struct api_call *call, struct policy_ring *ring,
-                               struct base_span token)
+/* BASE_OK with *reason NULL, or why it is refused; otherwise it could not be judged. */
+static enum base_err check_token(struct api_call *call, struct policy_ring *ring,
+                                 struct base_span token, const char **reason)
 {
     const struct api_config *config = &call->worker->shared->config;
     json_auto_t *claims = NULL;
+    enum base_err err = jose_verify(token, config->token_typ, policy_ring_find, ring, &claims);
 
-    if (jose_verify(token, config->token_typ, policy_ring_find, ring, &claims) != BASE_OK)
-        return "token_invalid";
-    if (!policy_admin_token(claims, config->issuer, base_clock_wall_us(), &call->principal))
-        return "not_a_management_token";
-    return NULL;
+    *reason = NULL;
+    switch (err) {
+    case BASE_OK:
+        if (!policy_admin_token(claims, config->issuer, base_clock_wall_us(), &call->principal))
+            *reason = "not_a_management_token";
+        return BASE_OK;
+    case BASE_INVALID:
+    case BASE_TOO_LARGE:
+    case BASE_NOT_FOUND:
+    case BASE_DENIED:
+        *reason = "token_invalid";
+        return BASE_OK;
+    default:
+        return err;
+    }
 }
 
 static void admit_bearer(struct api_call *call, struct base_span token)
 {
     struct policy_ring *ring = api_worker_ring(call->worker);
-    const char *reason;
+    const char *reason = NULL;
+    /* The ring has not been read yet, or so long ago that a key may have been withdrawn since: no
+     * verdict on the token, but a failure of ours. */
+    enum base_err err = ring ? check_token(call, ring, token, &reason) : BASE_UNAVAILABLE;
 
-    if (!ring) {
-        /* The ring has not been read yet, or so long ago that a key may have been withdrawn since:
-         * no verdict on the token, but a failure of ours. */
-        api_problem_failure(call->request, BASE_UNAVAILABLE);
+    if (err != BASE_OK) {
+        api_problem_failure(call->request, err);
         api_call_end(&call);
-    } else if ((reason = check_token(call, ring, token)) != NULL) {
+    } else if (reason) {
         refuse_token(call, true, reason);
     } else {
         store_key_lookup(call->worker->admin, base_span_str(call->principal.key_id), on_key, call);

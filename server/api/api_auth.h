@@ -26,6 +26,7 @@ struct api_call {
     struct base_span if_match; /* the header; ptr NULL: any version will do */
     bool repeated;             /* the Idempotency-Key was used for this very request before */
     int attempts;
+    uint64_t memory_failures; /* of libraries on this thread: api_json_starved() */
     void (*next)(struct api_call *call);
 };
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "api_client_keys.h"
 
+#include "base_map.h"
 #include "base_mem.h"
 #include "base_secret.h"
 
 #include <stdlib.h>
-#include <uthash.h>
 
 /* Held per worker, of all clients together: a parsed RSA key takes some 5 KiB. */
 #define MAX_HELD 1024
@@ -40,17 +40,21 @@ static const char decoy_set[] =
     "_fcULG4cD2T6VB8wpjkkaaw\",\"e\":\"AQAB\"}"
     "]}";
 
-static size_t parse(struct base_span text, struct jose_key **out)
+/* False: there was no memory, which says nothing about the text. */
+static bool parse(struct base_span text, struct jose_key **out, size_t *n)
 {
+    uint64_t failures = base_mem_failures();
     json_auto_t *jwks = json_loadb(text.ptr, text.len, 0, NULL);
     struct base_buf why;
-    size_t n = 0;
+    enum base_err err;
 
+    *n = 0;
+    if (base_mem_failures() != failures)
+        return false;
     base_buf_init(&why, 512);
-    if (jwks && jose_jwks_parse(jwks, out, API_CLIENT_MAX_KEYS, &n, &why) != BASE_OK)
-        n = 0;
+    err = jwks ? jose_jwks_parse(jwks, out, API_CLIENT_MAX_KEYS, n, &why) : BASE_INVALID;
     base_buf_clear(&why);
-    return n;
+    return err == BASE_OK || base_mem_failures() == failures;
 }
 
 static void drop_keys(struct jose_key **keys, size_t n)
@@ -77,7 +81,8 @@ struct api_client_keys *api_client_keys_new(void)
 {
     struct api_client_keys *cache = base_calloc(1, sizeof *cache);
 
-    cache->n_decoys = parse(base_span_str(decoy_set), cache->decoys);
+    if (!parse(base_span_str(decoy_set), cache->decoys, &cache->n_decoys))
+        api_client_keys_free(&cache);
     return cache;
 }
 
@@ -100,7 +105,10 @@ static struct client_set *add(struct api_client_keys *cache, struct base_span jw
 {
     struct client_set *set = base_calloc(1, sizeof *set);
 
-    set->n_keys = parse(jwks, set->keys);
+    if (!parse(jwks, set->keys, &set->n_keys)) {
+        base_free(&set);
+        return NULL;
+    }
     while (cache->sets && cache->n_held + weight(set) > MAX_HELD)
         drop_set(cache, cache->sets); /* the first: of the oldest use */
     memcpy(set->digest, digest, sizeof set->digest);
@@ -117,8 +125,10 @@ struct jose_key *const *api_client_keys_of(struct api_client_keys *cache, struct
 
     base_sha256(jwks, digest);
     HASH_FIND(hh, cache->sets, digest, sizeof digest, set);
+    *n = 0;
     if (!set) {
-        set = add(cache, jwks, digest);
+        if (!(set = add(cache, jwks, digest)))
+            return NULL;
     } else if (set->hh.next) { /* to the end */
         HASH_DEL(cache->sets, set);
         HASH_ADD(hh, cache->sets, digest, sizeof set->digest, set);

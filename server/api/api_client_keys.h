@@ -12,11 +12,12 @@
 
 struct api_client_keys;
 
-struct api_client_keys *api_client_keys_new(void);
+struct api_client_keys *api_client_keys_new(void); /* NULL: no memory for the decoys */
 void api_client_keys_free(struct api_client_keys **cache);
 
-/* The keys of a stored set; borrowed until the next call. None: it cannot be read. When too many
- * are held, those give way that have not been asked for longest. */
+/* The keys of a stored set; borrowed until the next call. None: it cannot be read; NULL: there was
+ * no memory to read it now. When too many are held, those give way that have not been asked for
+ * longest. */
 struct jose_key *const *api_client_keys_of(struct api_client_keys *cache, struct base_span jwks,
                                            size_t *n);
 

@@ -4,11 +4,26 @@
 #include "api_oauth_error.h"
 #include "api_problem.h"
 #include "base_encode.h"
+#include "base_mem.h"
 #include "http_form.h"
 
 #define MAX_BODY       (64u << 10)
 #define MAX_QUERY_TEXT 255 /* characters */
 #define MAX_DEPTH      10  /* a key's claims may have 8 levels, inside the key, inside the body */
+
+void api_json_begin(struct api_call *call)
+{
+    call->memory_failures = base_mem_failures();
+}
+
+bool api_json_starved(struct api_call *call)
+{
+    if (base_mem_failures() == call->memory_failures)
+        return false;
+    api_problem_failure(call->request, BASE_NO_MEMORY);
+    api_call_end(&call);
+    return true;
+}
 
 /* --- the body --- */
 
@@ -39,9 +54,12 @@ bool api_json_body(struct api_call *call, bool optional)
     struct http_request *request = call->request;
     const char *why = "";
 
+    api_json_begin(call);
     if (optional && request->body.len == 0) {
         call->body = json_object();
-        return true;
+        if (!call->body)
+            api_problem_failure(request, BASE_NO_MEMORY);
+        return call->body != NULL;
     }
     if (!media_type_ok(request)) {
         api_problem(request, 415, NULL, "media_type");
@@ -56,6 +74,9 @@ bool api_json_body(struct api_call *call, bool optional)
         break;
     case BASE_TOO_LARGE:
         api_problem(request, 413, NULL, "body_too_large");
+        return false;
+    case BASE_NO_MEMORY:
+        api_problem_failure(request, BASE_NO_MEMORY);
         return false;
     default:
         refuse_text(call, why);

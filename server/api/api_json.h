@@ -6,7 +6,16 @@
 
 #include "api_auth.h"
 
-/* Reads a JSON object from the body into call->body. False: answered already (400, 413, 415).
+/* jansson tells only some of its callers that it had no memory, and a change made of what is left
+ * would be another than the one that was asked for. So whatever a handler makes of JSON values,
+ * from a body or a row to a statement or a 422, begins with api_json_begin(), as api_json_body()
+ * does, and goes out only if not api_json_starved(). True: a library had no memory in between; 503
+ * was answered, and the call has ended. */
+void api_json_begin(struct api_call *call);
+bool api_json_starved(struct api_call *call);
+
+/* Reads a JSON object from the body into call->body. False: answered already (400, 413, 415,
+ * 503).
  * `optional`: an empty body counts as {}. PATCH also takes application/merge-patch+json. */
 bool api_json_body(struct api_call *call, bool optional);
 

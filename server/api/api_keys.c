@@ -237,6 +237,8 @@ static void report_fields(struct api_call *call)
 /* After api_key_read(): true when the fields can be written. Otherwise answered later. */
 static bool fields_fit(struct api_call *call)
 {
+    if (api_json_starved(call))
+        return false;
     if (call->errors.count > 0)
         report_fields(call);
     return call->errors.count == 0;
@@ -320,6 +322,8 @@ static void store_new_key(struct api_call *call, const struct store_key_fields *
     if (fields->jwks.len == 0)
         make_secret(call, key_id, &secret);
     api_json_diff(NULL, decided, &call->text3);
+    if (api_json_starved(call))
+        return;
     audit = api_call_audit(call, "key.create", key_id, base_buf_span(&call->text3));
     store_key_create(call->worker->admin, call->tenant, key_id, fields, &secret,
                      base_span_str(call->principal.actor), &call->idempotency, &audit, on_created,
@@ -384,6 +388,8 @@ static void write_patch(struct api_call *call, const struct store_key *key,
     struct store_audit audit;
 
     api_json_diff(call->before, decided, &call->text3);
+    if (api_json_starved(call))
+        return;
     audit = api_call_audit(call, "key.update", key->key_id, base_buf_span(&call->text3));
     store_key_update(call->worker->admin, call->tenant, key->key_id, key->version, fields, &audit,
                      on_patched, call);
@@ -397,11 +403,14 @@ static void patch_row(void *ctx, enum base_err err, const struct store_key *key)
 
     if (!may_change(call, err, key))
         return;
+    api_json_begin(call);
     json_decref(call->before);
     json_decref(call->after);
     call->before = api_key_editable(&key->fields);
     call->after = json_deep_copy(call->before);
     api_json_merge(call->after, call->body);
+    if (api_json_starved(call))
+        return;
     base_json_reader_init(&reader, call->after, &call->errors);
     api_key_read(call, &reader, &key->fields, &fields);
     check_method(call, key);
@@ -451,9 +460,12 @@ static void delete_row(void *ctx, enum base_err err, const struct store_key *key
 
     if (!may_change(call, err, key))
         return;
+    api_json_begin(call);
     json_decref(call->before);
     call->before = api_key_editable(&key->fields);
     api_json_diff(call->before, NULL, &call->text3);
+    if (api_json_starved(call))
+        return;
     audit = api_call_audit(call, "key.delete", key->key_id, base_buf_span(&call->text3));
     store_key_delete(call->worker->admin, call->tenant, key->key_id, key->version, &audit,
                      on_deleted, call);

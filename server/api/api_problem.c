@@ -130,10 +130,12 @@ void api_problem_not_found(struct http_request *request)
 void api_problem_failure(struct http_request *request, enum base_err err)
 {
     bool away = err == BASE_BUSY || err == BASE_TIMEOUT || err == BASE_UNAVAILABLE;
+    bool passes = away || err == BASE_NO_MEMORY;
 
     if (away)
         api_count(api_worker_of(request), API_METRIC_DATABASE_FAILURES, 0);
-    problem(request, away ? 503 : 500, NULL, away ? "Retry-After: 1\r\n" : "", base_err_text(err));
+    problem(request, passes ? 503 : 500, NULL, passes ? "Retry-After: 1\r\n" : "",
+            base_err_text(err));
 }
 
 void api_problem_http_error(int status, struct base_buf *out)

@@ -17,7 +17,7 @@ void api_problem_unauthenticated(struct http_request *request, bool had_token, c
 void api_problem_forbidden(struct http_request *request, const char *detail);
 /* 404, the same bytes for what does not exist and what is another tenant's. */
 void api_problem_not_found(struct http_request *request);
-/* A failure of the database, as 503 with Retry-After, or 500. */
+/* A failure of the database or of a library's memory, as 503 with Retry-After, or 500. */
 void api_problem_failure(struct http_request *request, enum base_err err);
 
 /* The body for errors of HTTP itself, written into `out`. */

@@ -144,8 +144,11 @@ static void put_row(void *ctx, enum base_err err, const struct store_scope *scop
         api_call_end(&call);
         return;
     }
+    api_json_begin(call);
     call->before = scope ? editable(scope->title, scope->description) : NULL;
     api_json_diff(call->before, call->after, &call->text3);
+    if (api_json_starved(call))
+        return;
     title = text_of(call->after, "title");
     description = text_of(call->after, "description");
     audit = api_call_audit(call, scope ? "scope.update" : "scope.create", name_of(call),
@@ -173,6 +176,8 @@ static void put_from_body(struct api_call *call)
         return;
     }
     call->after = editable(title, description);
+    if (api_json_starved(call))
+        return;
     store_scope_get(call->worker->admin, name_of(call), put_row, call);
 }
 
@@ -211,8 +216,11 @@ static void delete_row(void *ctx, enum base_err err, const struct store_scope *s
 
     if (!api_json_have(call, err))
         return;
+    api_json_begin(call);
     call->before = editable(scope->title, scope->description);
     api_json_diff(call->before, NULL, &call->text3);
+    if (api_json_starved(call))
+        return;
     audit = api_call_audit(call, "scope.delete", scope->name, base_buf_span(&call->text3));
     store_scope_delete(call->worker->admin, scope->name, &audit, on_deleted, call);
 }

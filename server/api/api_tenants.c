@@ -174,6 +174,8 @@ static void store_new_tenant(struct api_call *call, struct base_span id, struct 
     struct store_audit audit;
 
     api_json_diff(NULL, decided, &call->text3);
+    if (api_json_starved(call))
+        return;
     call->tenant = id;
     audit = api_call_audit(call, "tenant.create", id, base_buf_span(&call->text3));
     store_tenant_create(call->worker->admin, id, name, enabled, &call->idempotency, &audit,
@@ -268,6 +270,8 @@ static void write_patch(struct api_call *call, const struct store_tenant *tenant
     struct store_audit audit;
 
     api_json_diff(call->before, call->after, &call->text3);
+    if (api_json_starved(call))
+        return;
     call->tenant = id_of(call);
     audit = api_call_audit(call, "tenant.update", tenant->id, base_buf_span(&call->text3));
     store_tenant_update(call->worker->admin, tenant->id, tenant->version, name, enabled, &audit,
@@ -283,11 +287,14 @@ static void patch_row(void *ctx, enum base_err err, const struct store_tenant *t
 
     if (!may_change(call, err, tenant))
         return;
+    api_json_begin(call);
     json_decref(call->before);
     json_decref(call->after);
     call->before = editable(tenant->name, tenant->enabled);
     call->after = json_deep_copy(call->before);
     api_json_merge(call->after, call->body);
+    if (api_json_starved(call))
+        return;
     base_json_reader_init(&reader, call->after, &call->errors);
     read_fields(call, &reader, &name, &enabled);
     if (json_is_null(json_object_get(call->body, "enabled")))
@@ -336,9 +343,12 @@ static void delete_row(void *ctx, enum base_err err, const struct store_tenant *
 
     if (!may_change(call, err, tenant))
         return;
+    api_json_begin(call);
     json_decref(call->before);
     call->before = editable(tenant->name, tenant->enabled);
     api_json_diff(call->before, NULL, &call->text3);
+    if (api_json_starved(call))
+        return;
     call->tenant = id_of(call);
     audit = api_call_audit(call, "tenant.delete", tenant->id, base_buf_span(&call->text3));
     store_tenant_delete(call->worker->admin, tenant->id, tenant->version, &audit, on_deleted, call);

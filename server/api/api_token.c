@@ -190,6 +190,9 @@ static const char *read_credentials(struct token_request *token, const struct ht
 
 /* --- the answer --- */
 
+/* Instead of a reason: credentials that could not be checked have not failed. */
+static const char out_of_memory[] = "out_of_memory";
+
 static struct base_span subject_of(const struct token_request *token)
 {
     /* What a stranger sent as an ID goes to the log only when it looks like one. */
@@ -221,8 +224,13 @@ static void refuse_client(struct token_request *token, const char *reason)
 {
     struct api_worker *worker = api_worker_of(token->request);
     struct policy_limit_subject subject = limit_subject(token);
-    int64_t wait_s = policy_limit_failed(worker->shared->limit, &subject, base_clock_mono_us());
+    int64_t wait_s;
 
+    if (reason == out_of_memory) {
+        refuse(token, API_REFUSED_UNAVAILABLE, reason);
+        return;
+    }
+    wait_s = policy_limit_failed(worker->shared->limit, &subject, base_clock_mono_us());
     if (wait_s > 0)
         refuse_limited(token, wait_s);
     else
@@ -421,6 +429,19 @@ static bool any_fits(const struct jose_assertion *peeked, struct jose_key *const
     return false;
 }
 
+static const char *not_signed_by(const struct token_request *token, struct jose_key *const *keys,
+                                 size_t n_keys)
+{
+    switch (jose_assertion_verify(token->assertion, &token->peeked, keys, n_keys)) {
+    case BASE_OK:
+        return NULL;
+    case BASE_DENIED:
+        return "assertion_signature";
+    default: /* it could not be checked: no memory, or OpenSSL failed */
+        return out_of_memory;
+    }
+}
+
 /* Signature by one of the keys of the row; NULL or the reason. Where none could have made it, as
  * with an unknown ID or a key that has a secret, a decoy is asked for its time. */
 static const char *check_signature(const struct token_request *token, const struct store_key *key)
@@ -430,13 +451,12 @@ static const char *check_signature(const struct token_request *token, const stru
     struct jose_key *const *keys;
     size_t n_keys;
 
-    if (!worker->client_keys)
-        worker->client_keys = api_client_keys_new();
-    keys = api_client_keys_of(worker->client_keys, key->fields.jwks, &n_keys);
+    if (!worker->client_keys && !(worker->client_keys = api_client_keys_new()))
+        return out_of_memory;
+    if (!(keys = api_client_keys_of(worker->client_keys, key->fields.jwks, &n_keys)))
+        return out_of_memory;
     if (any_fits(&token->peeked, keys, n_keys))
-        return jose_assertion_verify(token->assertion, &token->peeked, keys, n_keys) == BASE_OK
-                   ? NULL
-                   : "assertion_signature";
+        return not_signed_by(token, keys, n_keys);
     nameless.kid[0] = '\0';
     keys = api_client_keys_decoys(worker->client_keys, &n_keys);
     (void)!jose_assertion_verify(token->assertion, &nameless, keys, n_keys);
@@ -470,7 +490,7 @@ static const char *check_assertion(const struct token_request *token, bool found
     /* Checked whatever the verdict: the same work for everybody. */
     const char *reason = check_signature(token, key);
 
-    if (verdict != POLICY_CLIENT_OK)
+    if (verdict != POLICY_CLIENT_OK && reason != out_of_memory)
         return policy_client_reason(verdict);
     if (reason)
         return reason;
@@ -511,10 +531,12 @@ static void on_assertion_row(void *ctx, enum base_err err, bool found, const str
  * the reason why it can be nobody's. */
 static const char *read_assertion(struct token_request *token)
 {
+    enum base_err err;
+
     if (!token->assertion_typed)
         return "assertion_type";
-    if (jose_assertion_peek(token->assertion, &token->peeked) != BASE_OK)
-        return "assertion_malformed";
+    if ((err = jose_assertion_peek(token->assertion, &token->peeked)) != BASE_OK)
+        return err == BASE_NO_MEMORY ? out_of_memory : "assertion_malformed";
     if (token->key_id.len > 0 && !base_span_eq(token->key_id, token->peeked.issuer))
         return "assertion_of_another_client";
     token->key_id = token->peeked.issuer;

@@ -4,10 +4,10 @@
  * many instances. */
 #include "api.h"
 #include "base_clock.h"
+#include "base_map.h"
 #include "base_mem.h"
 
 #include <stdlib.h>
-#include <uthash.h>
 
 #define MAX_USES (100u * 1000u) /* 10 MiB; every few seconds, batch after batch takes them all */
 

@@ -124,7 +124,7 @@ static void renew_signer(struct api_worker *worker)
     jose_signer_free(&worker->signer);
     if (signing &&
         jose_signer_new(signing->key, worker->shared->config.token_typ, &worker->signer) != BASE_OK)
-        worker->signer = NULL; /* requests are answered 503; the job's log has said why */
+        worker->signer = NULL; /* requests are answered 503, and each tries again */
 }
 
 void api_worker_adopt(struct api_worker *worker, struct api_snapshot *snapshot)
@@ -147,7 +147,11 @@ struct policy_ring *api_worker_ring(struct api_worker *worker)
 
 struct jose_signer *api_worker_signer(struct api_worker *worker)
 {
-    return api_worker_ring(worker) ? worker->signer : NULL;
+    if (!api_worker_ring(worker))
+        return NULL;
+    if (!worker->signer)
+        renew_signer(worker);
+    return worker->signer;
 }
 
 void api_worker_clear(struct api_worker *worker)

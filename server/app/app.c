@@ -621,6 +621,7 @@ int app_run(const struct app_options *options)
                  base_log_str("issuer", app->settings->issuer),
                  base_log_int("workers", app->n_workers));
         app->serving = true;
+        base_mem_survive_libraries();
         /* Ready for the service manager means listening, with or without a database: a start that
          * waited for that would be killed when it takes long. STATUS says which. */
         notify_ready(&app->notify);

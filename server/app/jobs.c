@@ -305,6 +305,7 @@ static void adopt(struct jobs *jobs, struct policy_ring *ring)
 static bool read_ring(struct jobs *jobs, const struct store_signing_key *rows, size_t n_rows)
 {
     BASE_AUTO(base_buf_clear) struct base_buf why = {.max = 512};
+    uint64_t failures = base_mem_failures();
     struct policy_ring *ring;
 
     if (jobs->ring && policy_ring_is_of(jobs->ring, rows, n_rows) && !jobs->snapshot_stale)
@@ -312,6 +313,10 @@ static bool read_ring(struct jobs *jobs, const struct store_signing_key *rows, s
     if (policy_ring_new(rows, n_rows, jobs->seal, &ring, &why) == BASE_OK) {
         adopt(jobs, ring);
         return true;
+    }
+    if (base_mem_failures() != failures) { /* says nothing about the keys: read again next time */
+        complain(jobs, "ring_not_read", base_err_text(BASE_NO_MEMORY));
+        return false;
     }
     settle(jobs, JOBS_REFUSED);
     complain(jobs, "master_key", base_buf_cstr(&why));

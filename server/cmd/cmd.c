@@ -3,10 +3,13 @@
  * it. */
 #include "cmd.h"
 
+#include "base_mem.h"
 #include "settings.h"
 
+#include <event2/event.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 const struct cmd_option cmd_common_options[] = {
@@ -184,6 +187,10 @@ int cmd_main(const struct cmd_verb *verbs, size_t n_verbs, int argc, char **argv
     struct cmd cmd = {.verbs = verbs, .n_verbs = n_verbs};
     int at, status;
 
+    base_mem_watch_libraries();
+    /* libevent's are small and as good as ours: a timer that could not be set would leave somebody
+     * waiting for ever, so it ends the process too. */
+    event_set_mem_functions(base_malloc, base_realloc, free);
     if (argc > 1 && is_help(argv[1]))
         argv[1] = help;
     if (argc > 1 && strcmp(argv[1], "--version") == 0)

@@ -4,6 +4,7 @@
 #include "api_client_keys.h"
 
 #include "base_buf.h"
+#include "base_mem.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -139,6 +140,62 @@ static void a_decoy_of_every_algorithm(void **state)
         assert_int_equal(jose_key_alg(decoys[i]), algs[i]);
 }
 
+/* Each allocation of jansson's and OpenSSL's fails in turn: "not now", which is not remembered. */
+static void not_read_for_want_of_memory(struct api_client_keys *cache, const char *jwk,
+                                        const char *end, size_t n_keys)
+{
+    int unread = 0;
+    long n = 0, left;
+
+    do {
+        struct jose_key *const *keys;
+        char text[1024];
+        size_t found;
+
+        /* Each time one that is not known yet. */
+        snprintf(text, sizeof text, "{\"n\":%ld,\"keys\":[%s%s", ++n, jwk, end);
+        base_mem_fail_nth(n);
+        keys = api_client_keys_of(cache, base_span_str(text), &found);
+        left = base_mem_fail_nth(0);
+        assert_true(keys || left == 0);
+        if (!keys) {
+            unread++;
+            assert_int_equal(found, 0);
+            keys = api_client_keys_of(cache, base_span_str(text), &found);
+        }
+        assert_non_null(keys);
+        assert_int_equal(found, n_keys);
+    } while (left == 0);
+    assert_true(unread > 2);
+}
+
+static void without_memory(void **state)
+{
+    const char *good = jose_key_public_jwk(key);
+
+    not_read_for_want_of_memory(*state, good, "]}", 1);
+    not_read_for_want_of_memory(*state, "{\"kty\":\"EC\"}", "]}", 0);
+    not_read_for_want_of_memory(*state, good, "}", 0);
+}
+
+static void no_decoys_without_memory(void **state)
+{
+    struct api_client_keys *cache;
+    long n = 0;
+    size_t found;
+
+    (void)state;
+    do {
+        base_mem_fail_nth(++n);
+        cache = api_client_keys_new();
+        assert_true(base_mem_fail_nth(0) == 0 || cache);
+    } while (!cache);
+    assert_true(n > 10);
+    (void)api_client_keys_decoys(cache, &found);
+    assert_int_equal(found, 3);
+    api_client_keys_free(&cache);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -147,7 +204,11 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_cannot_be_read_has_no_keys, setup, teardown),
         cmocka_unit_test_setup_teardown(the_one_not_asked_for_longest_gives_way, setup, teardown),
         cmocka_unit_test_setup_teardown(a_decoy_of_every_algorithm, setup, teardown),
+        cmocka_unit_test_setup_teardown(without_memory, setup, teardown),
+        cmocka_unit_test(no_decoys_without_memory),
     };
 
+    base_mem_watch_libraries();
+    base_mem_survive_libraries();
     return cmocka_run_group_tests(tests, NULL, drop_key);
 }

@@ -3,6 +3,7 @@
 
 #include "base_clock.h"
 #include "base_encode.h"
+#include "base_mem.h"
 #include "loopback.h"
 
 #include <setjmp.h>
@@ -488,6 +489,78 @@ static void test_text(void **state)
     }
 }
 
+/* --- without memory --- */
+
+/* Each allocation of jansson's fails in turn: a body that could not be read is not called wrong. */
+static void body_without_memory(const char *body, int status)
+{
+    char text[1024];
+    long n = 0, left;
+
+    snprintf(text, sizeof text, HEAD_OF("POST") "Content-Type: application/json\r\n\r\n%s", body);
+    do {
+        struct api_call call = begin(text);
+        bool ok;
+
+        base_mem_fail_nth(++n);
+        ok = api_json_body(&call, false);
+        left = base_mem_fail_nth(0);
+        assert_int_equal(ok ? 200 : reply.status, left > 0 ? status : 503);
+        assert_int_equal(loopback_header(&reply, "Retry-After") != NULL, left == 0);
+        end(&call);
+    } while (left == 0);
+    assert_true(n > 5);
+}
+
+static void test_body_without_memory(void **state)
+{
+    (void)state;
+    body_without_memory("{\"a\":{\"b\":[1,\"text\"]}}", 200);
+    body_without_memory("{\"a\":{\"b\":[1,\"text\"]},\"a\":2}", 400);
+    body_without_memory("[1,2,{\"a\":\"text\"}]", 400);
+}
+
+/* As a PATCH does it: whatever was lost on the way, nothing is changed by half. */
+static void test_change_without_memory(void **state)
+{
+    json_auto_t *before = json_loads("{\"a\":{\"b\":1},\"c\":\"text\"}", 0, NULL);
+    json_auto_t *patch = json_loads("{\"a\":{\"d\":{\"e\":2}},\"f\":[3]}", 0, NULL);
+    json_auto_t *wanted =
+        json_loads("{\"a\":{\"b\":1,\"d\":{\"e\":2}},\"c\":\"text\",\"f\":[3]}", 0, NULL);
+    struct base_buf diff;
+    long n = 0;
+    bool starved;
+
+    (void)state;
+    base_buf_init(&diff, 4096);
+    do {
+        struct api_call *call = base_calloc(1, sizeof *call); /* which "starved" ends */
+        json_t *after;
+
+        *call = begin(HEAD_OF("PATCH") "\r\n");
+        base_mem_fail_nth(++n);
+        api_json_begin(call);
+        after = json_deep_copy(before);
+        api_json_merge(after, patch);
+        api_json_diff(before, after, &diff);
+        base_mem_fail_nth(0);
+        starved = api_json_starved(call);
+        assert_int_equal(reply.count, starved);
+        if (starved) {
+            assert_int_equal(reply.status, 503);
+        } else {
+            assert_true(json_equal(after, wanted));
+            assert_string_equal(base_buf_cstr(&diff), "{\"a\":[{\"b\":1},{\"b\":1,\"d\":{\"e\":2}}]"
+                                                      ",\"f\":[null,[3]]}");
+            end(call);
+            base_free(&call);
+        }
+        json_decref(after);
+    } while (starved);
+    assert_true(n > 10);
+    base_buf_clear(&diff);
+}
+
 /* --- replies --- */
 
 static void test_reply_too_large_is_no_part_of_itself(void **state)
@@ -546,9 +619,13 @@ int main(void)
         cmocka_unit_test(test_merge),
         cmocka_unit_test(test_diff),
         cmocka_unit_test(test_text),
+        cmocka_unit_test(test_body_without_memory),
+        cmocka_unit_test(test_change_without_memory),
         cmocka_unit_test(test_reply_too_large_is_no_part_of_itself),
         cmocka_unit_test(test_outcomes),
     };
 
+    base_mem_watch_libraries();
+    base_mem_survive_libraries();
     return cmocka_run_group_tests(tests, setup, teardown);
 }
