@@ -8,6 +8,7 @@ import json
 import os
 import pathlib
 import pwd
+import random
 import re
 import shutil
 import signal
@@ -36,9 +37,15 @@ def wait_until(condition, what, timeout=30):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Below the range from which the kernel takes ports for outgoing connections: the load makes many of those."""
+    while True:
+        port = random.SystemRandom().randrange(10000, 32000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
 
 
 # --- what processes use ---------------------------------------------------------------------------
@@ -189,7 +196,7 @@ class Site:
             INSERT INTO api_key (key_id, tenant_id, name, scopes, expires_at, secret_mac, secret_seal, created_by)
             SELECT 'key_' || substr(translate(md5(n::text) || md5('x' || n), '01890', 'ghijk'), 1, 24),
                    '{TENANT}', 'mass ' || n, '{{{','.join(SCOPES)}}}', now() + interval '1 day',
-                   sha256(n::text::bytea), (SELECT secret_seal FROM api_key WHERE name = 'used' LIMIT 1), 'bench'
+                   sha256(n::text::bytea), (SELECT secret_seal FROM api_key WHERE name = 'used' AND jwks IS NULL LIMIT 1), 'bench'
               FROM generate_series(1, {total} - (SELECT count(*) FROM api_key)) AS n;
             CLUSTER api_key USING api_key_pkey;""", self.database)
         self.settle()
