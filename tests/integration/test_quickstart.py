@@ -55,7 +55,9 @@ class Run:
         self.out = tempfile.TemporaryFile()
         self.process = subprocess.Popen(
             [*user, clone.root / "server/quickstart"], env=clone.environment(self.port, **environment), cwd=cwd,
-            stdin=subprocess.DEVNULL, stdout=self.out, stderr=subprocess.STDOUT, start_new_session=True)
+            stdin=subprocess.DEVNULL, stdout=self.out, stderr=subprocess.STDOUT, start_new_session=True,
+            # What runs behind a script's "&" ignores it, and so would everything that it starts.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL))
 
     def text(self):
         self.out.seek(0)
