@@ -104,7 +104,7 @@ static const struct db_statement seal_uses = {
     ") AS uses GROUP BY seal ORDER BY seal",
     DB_READ};
 
-/* Each step looks for the next master key in the index (sql/002_indexes.sql), so the answer takes as many
+/* Each step looks for the next master key in the index (sql/002_seal_indexes.sql), so the answer takes as many
  * look-ups as there are master keys, not keys: min() and DISTINCT would read them all. */
 #define SEALS_OF(column)                                                                           \
     "(SELECT " column " FROM api_key WHERE " column " IS NOT NULL AND seq > 0"                     \

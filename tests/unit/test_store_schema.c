@@ -53,6 +53,26 @@ static void test_migrate_and_check(void **state)
     free(conninfo);
 }
 
+/* What has been released is in databases out there, which refuse another text under the same
+ * number: a change is a migration of its own. A new file adds a line here. */
+static void test_released_migrations_stay(void **state)
+{
+    char *conninfo, *same;
+    struct db_conn *db = fresh(&conninfo);
+
+    (void)state;
+    migrate(db, BASE_OK, store_schema_wanted());
+    same = pg_cluster_query(
+        conninfo, "SELECT count(*) FROM schema_migration WHERE (version, checksum) IN ("
+                  "(1, '85d38b5d1790dceb09eeb67a9ae9425279213cc32d93d171d7d1b43f3e54728c'),"
+                  "(2, 'e4b8931bfd9ee0c19a612e53e8fb7a66a88a49998312658586345041d27dcd29'),"
+                  "(3, 'fc90bd4b17c9348a6f8a58309879e07ab603ca8fd0f9824c0f7b7693b3d79b5d'))");
+    assert_int_equal(atoi(same), store_schema_wanted());
+    db_conn_close(&db);
+    free(same);
+    free(conninfo);
+}
+
 static void test_migrate_at_once(void **state)
 {
     enum { HOSTS = 4 };
@@ -122,8 +142,7 @@ static void test_older_schema(void **state)
     check(db, BASE_CONFLICT, "cardea migrate");
     /* What the newest has made is taken away, too: the upgrade of a database that has been at work.
      */
-    exec(conninfo, "DROP INDEX api_key_secret_seal, api_key_previous_seal, "
-                   "audit_tenant_create");
+    exec(conninfo, "DROP INDEX audit_tenant_create");
     migrate(db, BASE_OK, 1);
     check(db, BASE_OK, "");
     db_conn_close(&db);
@@ -433,10 +452,10 @@ static void test_runtime_rights(void **state)
 int main(void)
 {
     const struct CMUnitTest bare[] = {
-        cmocka_unit_test(test_migrate_and_check), cmocka_unit_test(test_migrate_at_once),
-        cmocka_unit_test(test_changed_checksum),  cmocka_unit_test(test_newer_schema),
-        cmocka_unit_test(test_older_schema),      cmocka_unit_test(test_failed_migration),
-        cmocka_unit_test(test_no_rights),
+        cmocka_unit_test(test_migrate_and_check), cmocka_unit_test(test_released_migrations_stay),
+        cmocka_unit_test(test_migrate_at_once),   cmocka_unit_test(test_changed_checksum),
+        cmocka_unit_test(test_newer_schema),      cmocka_unit_test(test_older_schema),
+        cmocka_unit_test(test_failed_migration),  cmocka_unit_test(test_no_rights),
     };
     const struct CMUnitTest migrated[] = {
         cmocka_unit_test(test_constraints),

@@ -1,6 +1,6 @@
--- Questions whose answers must not take longer with more rows. SPDX-License-Identifier: Apache-2.0
-
--- Which master keys are still needed. Every start and every reload of the master keys asks that, and waits for the answer: with these indexes it
+-- Which master keys are still needed. SPDX-License-Identifier: Apache-2.0
+--
+-- Every start and every reload of the master keys asks that, and waits for the answer: with these indexes it
 -- jumps from one master key to the next, however many keys there are, instead of reading them all. A last-used
 -- time changes none of these columns, so its updates stay inside their page (HOT). Writes of API keys wait
 -- while they are built, about a second for a million keys; tokens do not.
@@ -9,7 +9,3 @@ CREATE INDEX api_key_secret_seal ON api_key (secret_seal, expires_at)
     WHERE secret_seal IS NOT NULL AND seq > 0;
 CREATE INDEX api_key_previous_seal ON api_key (previous_seal, least(previous_expires_at, expires_at))
     WHERE previous_seal IS NOT NULL AND seq > 0;
-
--- Where the log of a tenant begins that has the ID of an earlier one: what was logged of that is not its own.
--- By -id for the reason that audit_tenant gives.
-CREATE INDEX audit_tenant_create ON audit (tenant_id, (-id)) WHERE action = 'tenant.create';
