@@ -1,12 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The manifests of docker/kubernetes/: read, and held against each other, the settings table and the image. No cluster
-can be had here, so that is all."""
+"""The manifests of docker/kubernetes/: held against Kubernetes' own schema (the models that its client library is
+generated with), against each other, the settings table and the image. No cluster can be had here, so that is all."""
+import copy
+import json
 import re
 import subprocess
+import types
 
 import pytest
 import yaml
 from conftest import ROOT, base_environment, binary
+from kubernetes import client
 from test_service import settings_table
 
 FOLDER = ROOT / "docker" / "kubernetes"
@@ -39,6 +43,44 @@ def test_kinds_and_names():
     assert sorted(item["kind"] for item in objects()) == sorted(API)
     shown = set(yaml.safe_load(path.read_text())["kind"] for path in [FOLDER / "migrate.yaml", FOLDER / "secret.yaml"])
     assert shown == {"Job", "Secret"}
+
+
+def as_kubernetes_reads_it(item):
+    """Through the typed models of this kind, and back: what they do not know is lost, what they refuse is a ValueError."""
+    version = item["apiVersion"].split("/")[-1]
+    model = version.capitalize() + item["kind"]
+    api = client.ApiClient()
+    try:
+        return api.sanitize_for_serialization(api.deserialize(types.SimpleNamespace(data=json.dumps(item)), model))
+    finally:
+        api.close()
+
+
+@pytest.mark.parametrize("item", objects(), ids=lambda item: item["kind"])
+def test_the_schema_knows_every_field(item):
+    assert as_kubernetes_reads_it(item) == item
+
+
+@pytest.mark.parametrize("path, value", [
+    (("spec", "replica"), 2), (("spec", "replicas"), "two"), (("spec", "selector"), None),
+    (("spec", "strategy", "rollingUpdate", "maxUnavailble"), 0),
+    (("spec", "template", "spec", "containers", 0, "readinessProbe", "periodSecond"), 2),
+    (("spec", "template", "spec", "containers", 0, "securityContext", "readOnlyRootFileSystem"), True),
+    (("spec", "template", "spec", "containers", 0, "name"), None)], ids=str)
+def test_the_schema_finds_what_is_wrong(path, value):
+    """Or the test above would prove nothing. None takes away a field that is required."""
+    item = copy.deepcopy(one("Deployment"))
+    place = item
+    for step in path[:-1]:
+        place = place[step]
+    if value is None:
+        del place[path[-1]]
+    else:
+        place[path[-1]] = value
+    try:
+        assert as_kubernetes_reads_it(item) != item
+    except ValueError:
+        pass
 
 
 def test_every_setting_exists_and_every_value_is_accepted():
