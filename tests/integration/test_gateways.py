@@ -21,22 +21,27 @@ import threading
 import time
 
 import pytest
-from conftest import PATIENCE, ROOT, die_with_parent, free_port, http_request, new_site, wait_until
+from conftest import (PATIENCE, ROOT, die_with_parent, free_port, http_request, new_site, raw_exchange, split_responses,
+                      wait_until)
 from test_rotation import kid_of, published
 
 SHIPPED = ROOT / "docker" / "gateways"
 MAX_AGE, MARGIN, TTL = 5, 1, 10
 ISSUER = "https://cardea.example.org"
+LOOK_ALIKES = ("data:read.all", "xdata:read", "data:reader", "data:rea", "a.data:read", "data:read:own")
 
 
 class Api(http.server.BaseHTTPRequestHandler):
     """The API behind the gateways: says which headers arrived."""
+
+    protocol_version = "HTTP/1.1"
 
     def do_GET(self):
         seen = {name.lower(): value for name, value in self.headers.items()}
         body = json.dumps({"the api answers": "yes", **seen}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
+        self.send_header("Connection", "close")
         self.end_headers()
         self.wfile.write(body)
 
@@ -221,6 +226,7 @@ class World:
         self.instance = site.instances[0]
         self.key = site.demo()
         self.writer = site.key(scopes=["data:write"], name="writes only")
+        site.scopes(*LOOK_ALIKES)
         # The same database, hence the same signing keys: only the claims differ.
         self.other_issuer = site.start(ISSUER="https://another.example")
         self.other_audience = site.start(AUDIENCE="urn:another-api")
@@ -341,6 +347,25 @@ def test_a_missing_scope(world, gateway):
     assert "insufficient_scope" in answer.header("WWW-Authenticate")
     assert gateway.status(world.instance.access_token(world.key, scope="data:read")) == 200
     assert gateway.status(world.instance.access_token(world.key, scope="data:write")) == gateway.insufficient
+
+
+def test_scopes_that_only_look_like_it(world, gateway):
+    """A scope is a word (RFC 6749 §3.3): not what begins, ends or contains it."""
+    for scope in LOOK_ALIKES:
+        key = world.site.key(scopes=[scope], name=f"only {scope}")
+        refused(gateway, world.instance.access_token(key), gateway.insufficient)
+    key = world.site.key(scopes=[LOOK_ALIKES[0], "data:read", LOOK_ALIKES[1]], name="among others")
+    assert gateway.status(world.instance.access_token(key)) == 200, "wherever it stands among others"
+
+
+def test_two_authorization_headers(world, gateway):
+    """The API might read the one that the gateway has not checked."""
+    own, other = world.good(), forged(world.good(), claims={"sub": "admin"})
+    for first, second in ((own, other), (other, own), (own, own)):
+        answer, = split_responses(raw_exchange(gateway.address, (
+            "GET /things HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n"
+            f"Authorization: Bearer {first}\r\nAuthorization: Bearer {second}\r\n\r\n").encode()))
+        assert answer.status in (400, 401) and b"the api answers" not in answer.body, answer
 
 
 def test_an_expired_token(world):
