@@ -5,6 +5,7 @@ import re
 import subprocess
 
 import pytest
+import yaml
 from conftest import ROOT, new_site
 
 PROMETHEUS = ROOT / "docker" / "prometheus"
@@ -40,7 +41,7 @@ def test_prometheus_reads_the_page(page):
 
 
 def test_the_table_is_complete(page):
-    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (?:`(\w+)`)? ?\| (.+) \|$", (PROMETHEUS / "README.md").read_text(), re.M)
+    rows = re.findall(r"^\| `(\w+)` \| (\w+) \| (?:`(\w+)`)? ?\| (.+) \|$", (ROOT / "README.md").read_text(), re.M)
     assert {name: (text, kind, {label} - {""}) for name, kind, label, text in rows} == metrics(page)
 
 
@@ -48,6 +49,13 @@ def test_the_alerts_are_sound():
     for command in (["check", "rules", "alerts.yaml"], ["test", "rules", "alerts_test.yaml"]):
         done = promtool(*command, cwd=PROMETHEUS)
         assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_alert_has_been_seen_to_fire():
+    rules = yaml.safe_load((PROMETHEUS / "alerts.yaml").read_text())["groups"][0]["rules"]
+    cases = [case for test in yaml.safe_load((PROMETHEUS / "alerts_test.yaml").read_text())["tests"]
+             for case in test["alert_rule_test"]]
+    assert {case["alertname"] for case in cases if case["exp_alerts"]} == {rule["alert"] for rule in rules}
 
 
 def queries():
