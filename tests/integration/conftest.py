@@ -69,6 +69,24 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
+def run_check(*command):
+    """What one of docker/check-* prints. Skips where it says that the machine cannot; and all that it started goes with it."""
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT,
+                                   env=base_environment(), start_new_session=True)
+        try:
+            status = process.wait(20 * PATIENCE)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGTERM)
+        log.seek(0)
+        text = log.read()
+    if status == 77:
+        pytest.skip(text.splitlines()[-1])
+    assert status == 0, text
+    return text
+
+
 # --- PostgreSQL ---------------------------------------------------------------------------------
 
 

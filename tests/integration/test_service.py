@@ -12,7 +12,7 @@ import tempfile
 import textwrap
 
 import pytest
-from conftest import PATIENCE, ROOT, base_environment, binary, free_port, http_request, wait_until
+from conftest import PATIENCE, ROOT, base_environment, binary, free_port, http_request, run_check, wait_until
 
 DOCKER = ROOT / "docker"
 UNIT = DOCKER / "systemd" / "cardea.service"
@@ -324,3 +324,11 @@ def test_the_package_is_installed_started_and_removed(package, postgres):
             process.wait()
             os.rmdir(folder)
     assert not os.path.exists("/usr/bin/cardea"), "the machine is as it was"
+
+
+def test_the_package_is_a_service_under_systemd(package):
+    """systemd as process 1, in a container: what the unit promises is what its kernel objects show."""
+    text = run_check(DOCKER / "check-service", package)
+    for line in ("systemctl start returned at READY=1", "sandbox: user cardea", "systemctl reload: the same process",
+                 "watchdog: well", "systemctl stop: exit status 0", "done"):
+        assert line in text, text
