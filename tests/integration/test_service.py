@@ -184,6 +184,14 @@ def test_the_manuals_are_complete():
     assert shown == verbs
 
 
+def test_the_readme_names_every_command():
+    out = subprocess.run([binary(), "help"], capture_output=True, text=True, check=True).stdout
+    table = (ROOT / "README.md").read_text().split("| command | |\n")[1].split("\n\n")[0]
+    for noun, verb in re.findall(r"^  cardea (\S+) ?([a-z]*)", out, re.M):
+        row, = [line for line in table.splitlines() if re.search(rf"`(cardea )?{noun}\b", line)]
+        assert re.search(rf"[ `]{verb}\b", row), (noun, verb)
+
+
 @pytest.mark.parametrize("words, wanted", [
     (["ser"], ["serve"]), (["key", "en"], ["enable"]), (["help", "sig"], ["signing-key"]),
     (["tenant", ""], ["create", "delete", "disable", "enable", "list"]),
