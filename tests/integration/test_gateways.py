@@ -21,6 +21,7 @@ import threading
 import time
 
 import pytest
+import yaml
 from conftest import (PATIENCE, ROOT, die_with_parent, free_port, http_request, new_site, raw_exchange, split_responses,
                       wait_until)
 from test_rotation import kid_of, published
@@ -287,6 +288,15 @@ def refused(gateway, token, status=401):
     assert answer.header("WWW-Authenticate").startswith("Bearer"), answer
     assert b"the api answers" not in answer.body, "the API may not see this request"
     return answer
+
+
+def test_what_is_shipped_is_run_or_marked_as_not_run():
+    readme = (SHIPPED / "README.md").read_text()
+    for path in (SHIPPED / "reference").iterdir():
+        assert "\n# NOT TESTED HERE" in path.read_text() and f"(reference/{path.name})" in readme
+        assert all(isinstance(item, dict) for item in yaml.safe_load_all(path.read_text()))
+    for path in SHIPPED.iterdir():
+        assert path.name == "README.md" or path.is_dir() or f"({path.name})" in readme
 
 
 def test_no_token(world, gateway):
