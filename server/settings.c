@@ -248,6 +248,29 @@ enum base_err settings_load(const char *file, const char *const *flags, size_t n
     return BASE_OK;
 }
 
+static bool is_same_address(const struct http_address *a, const struct http_address *b)
+{
+    return a->family == b->family && a->port == b->port && a->port != 0 &&
+           memcmp(a->bytes, b->bytes, sizeof a->bytes) == 0;
+}
+
+/* Every worker listens with SO_REUSEPORT, so binding an address twice succeeds: the kernel would
+ * deal connections out between listeners that answer different paths. */
+static bool listens_twice(const char *one, const char *other)
+{
+    struct settings_addresses a, b;
+
+    settings_parse_listen(one, &a);
+    settings_parse_listen(other, &b);
+    for (size_t i = 0; i < a.count; i++) {
+        for (size_t k = 0; k < b.count; k++) {
+            if (is_same_address(&a.items[i], &b.items[k]))
+                return true;
+        }
+    }
+    return false;
+}
+
 enum base_err settings_check_serve(const struct settings *settings, struct base_buf *why)
 {
     if (!settings->issuer)
@@ -269,6 +292,14 @@ enum base_err settings_check_serve(const struct settings *settings, struct base_
                  "is the audience of management tokens");
     else if (!settings->listen || !*settings->listen)
         base_buf_put_str(why, "CARDEA_LISTEN is empty: it accepts host:port");
+    else if (listens_twice(settings->listen, settings->management_listen))
+        base_buf_put_str(
+            why, "CARDEA_MANAGEMENT_LISTEN names an address that CARDEA_LISTEN has already: give "
+                 "it one of its own, or leave it empty to have /v1 and /console/ on CARDEA_LISTEN");
+    else if (listens_twice(settings->listen, settings->ops_listen) ||
+             listens_twice(settings->management_listen, settings->ops_listen))
+        base_buf_put_str(why, "CARDEA_OPS_LISTEN names an address that another listener has "
+                              "already: give it one of its own");
     else
         return BASE_OK;
     return BASE_INVALID;

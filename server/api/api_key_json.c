@@ -358,6 +358,20 @@ static const struct {
     {"jwks", read_jwks},
 };
 
+/* Tokens of a management key are for this server alone: another audience would be shown, but never
+ * be in one. What was stored before this was refused does not stand in the way of other changes. */
+static void check_management(struct api_call *call, const struct store_key_fields *fields,
+                             bool creating)
+{
+    bool is_asked = creating || json_object_get(call->body, "audience") ||
+                    json_object_get(call->body, "scopes");
+
+    if (is_asked && fields->n_audience > 0 && fields->n_scopes > 0 &&
+        policy_scope_is_management(fields->scopes[0]))
+        base_json_error_add(&call->errors, "audience",
+                            "must be null: tokens of a management key are for this server only");
+}
+
 void api_key_read(struct api_call *call, struct base_json_reader *reader,
                   const struct store_key_fields *stored, struct store_key_fields *out)
 {
@@ -371,4 +385,5 @@ void api_key_read(struct api_call *call, struct base_json_reader *reader,
         if (creating || json_object_get(call->body, members[i].name))
             members[i].read(call, reader, creating, out);
     }
+    check_management(call, out, creating);
 }

@@ -37,10 +37,29 @@ static void put_issuer_url(struct base_buf *out, const char *member, struct base
     base_buf_put_char(out, '"');
 }
 
+/* Of every published key, each once: while CARDEA_SIGNING_ALG changes, tokens of both are about. */
+static void put_algs(struct base_buf *out, const struct api_config *config,
+                     const struct policy_ring *ring)
+{
+    struct base_span names[JOSE_ALG_COUNT] = {base_span_str(jose_alg_name(config->rotation.alg))};
+    bool is_listed[JOSE_ALG_COUNT] = {false};
+    size_t n_keys = ring ? policy_ring_count(ring) : 0, n_names = 0;
+
+    for (size_t i = 0; i < n_keys; i++) {
+        enum jose_alg alg = jose_key_alg(policy_ring_at(ring, i)->key);
+
+        if (!is_listed[alg])
+            names[n_names++] = base_span_str(jose_alg_name(alg));
+        is_listed[alg] = true;
+    }
+    put_names(out, "id_token_signing_alg_values_supported", names, n_names > 0 ? n_names : 1);
+}
+
 /* RFC 8414 §2. RFC 8414 forbids empty arrays by meaning nothing with them; a catalog without scopes
  * is left out. */
 static void write_metadata(struct base_buf *out, const struct api_config *config,
-                           const struct base_span *scopes, size_t n_scopes, bool openid)
+                           const struct policy_ring *ring, const struct base_span *scopes,
+                           size_t n_scopes, bool openid)
 {
     base_buf_put_char(out, '{');
     base_json_put_member_string(out, "issuer", config->issuer);
@@ -56,9 +75,7 @@ static void write_metadata(struct base_buf *out, const struct api_config *config
     if (n_scopes > 0)
         put_names(out, "scopes_supported", scopes, n_scopes);
     if (openid) {
-        struct base_span alg = base_span_str(jose_alg_name(config->rotation.alg));
-
-        put_names(out, "id_token_signing_alg_values_supported", &alg, 1);
+        put_algs(out, config, ring);
         base_buf_put_str(out, ",\"subject_types_supported\":[\"public\"]");
     }
     base_buf_put_char(out, '}');
@@ -75,8 +92,8 @@ struct api_snapshot *api_snapshot_new(const struct api_config *config, struct ba
     snapshot->ring = ring;
     base_buf_init(&snapshot->metadata, METADATA_MAX);
     base_buf_init(&snapshot->metadata_openid, METADATA_MAX);
-    write_metadata(&snapshot->metadata, config, scopes, n_scopes, false);
-    write_metadata(&snapshot->metadata_openid, config, scopes, n_scopes, true);
+    write_metadata(&snapshot->metadata, config, ring, scopes, n_scopes, false);
+    write_metadata(&snapshot->metadata_openid, config, ring, scopes, n_scopes, true);
     return snapshot;
 }
 

@@ -5,7 +5,7 @@ import json
 
 import jwt
 import pytest
-from conftest import new_site
+from conftest import new_site, wait_until
 from jwcrypto import jwk, jws
 
 WIDTHS = {"ES256": 64, "ES384": 96, "RS256": 256, "PS256": 256, "EdDSA": 64}
@@ -81,6 +81,21 @@ def test_management_accepts_its_own(world):
 def test_metadata_names_it(world):
     document = world.instances[0].get("/.well-known/openid-configuration").json()
     assert document["id_token_signing_alg_values_supported"] == [world.alg]
+
+
+def test_metadata_while_the_algorithm_changes(server):
+    """Until the new key signs, and until the old one's last token has expired, both are to be expected."""
+    with new_site(server, SIGNING_ALG="ES256") as site:
+        key = site.demo()
+        site.start().stop()
+        instance = site.start(SIGNING_ALG="ES384")
+
+        def named():
+            return instance.get("/.well-known/openid-configuration").json()["id_token_signing_alg_values_supported"]
+
+        wait_until(lambda: len(instance.jwks()["keys"]) == 2, "the new key is announced")
+        assert jwt.get_unverified_header(instance.access_token(key))["alg"] == "ES256"
+        wait_until(lambda: named() == ["ES256", "ES384"], "the metadata names both")
 
 
 def test_typ_jwt(server):

@@ -211,6 +211,19 @@ def test_issuer_is_no_audience(world, admin):
         assert fields_of(admin.post(world.path(), dict(GOOD, audience=[audience]))) == {"audience[0]"}
 
 
+def test_a_management_key_has_no_audience(world, admin):
+    """Its tokens are for this server: what was stored would never be in one."""
+    body = dict(GOOD, scopes=["cardea.read"], audience=["https://api.example"])
+    assert fields_of(admin.post(world.path(), body)) == {"audience"}
+    assert admin.post(world.path(), dict(body, audience=None)).status == 201
+    key = admin.post(world.path(), dict(GOOD, audience=["https://api.example"])).json()
+    assert fields_of(admin.patch(world.path(key), {"scopes": ["cardea.read"]})) == {"audience"}
+    assert admin.patch(world.path(key), {"scopes": ["cardea.read"], "audience": None}).status == 200
+    assert fields_of(admin.patch(world.path(key), {"audience": ["https://api.example"]})) == {"audience"}
+    world.site.sql("UPDATE api_key SET audience = '{x}' WHERE key_id = %s", key["key_id"])  # stored by an older version
+    assert admin.patch(world.path(key), {"name": "other"}).status == 200
+
+
 def test_limits_that_fit(world):
     key = world.new_key(world.admin, name="n" * 200, description="d" * 1000, token_ttl=86400,
                         audience=[f"{n}" + "a" * 254 for n in range(8)], allowed_cidrs=[f"10.{n}.0.0/16" for n in range(32)],

@@ -135,6 +135,20 @@ def test_audience_is_not_the_issuer(site_of_settings):
         assert "CARDEA_AUDIENCE" in sentence(done)
 
 
+@pytest.mark.parametrize("listen, management, ops, named", [
+    ("127.0.0.1:{0}", "127.0.0.1:{0}", "", "MANAGEMENT_LISTEN"),
+    ("127.0.0.1:{1},[::1]:{0}", "127.0.0.1:{2},[::1]:{0}", "", "MANAGEMENT_LISTEN"),
+    ("127.0.0.1:{0}", "localhost:{0}", "", "MANAGEMENT_LISTEN"),
+    ("127.0.0.1:{0}", "", "127.0.0.1:{0}", "OPS_LISTEN"),
+    ("127.0.0.1:{0}", "127.0.0.1:{1}", "127.0.0.1:{1}", "OPS_LISTEN")])
+def test_one_address_for_two_listeners(site_of_settings, listen, management, ops, named):
+    """The kernel would deal connections out between them."""
+    ports = [free_port() for _ in range(3)]
+    done = serve(site_of_settings, LISTEN=listen.format(*ports), MANAGEMENT_LISTEN=management.format(*ports),
+                 OPS_LISTEN=ops.format(*ports))
+    assert done.status == 2 and f"CARDEA_{named} names an address" in sentence(done)
+
+
 def test_port_taken(site_of_settings):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
