@@ -57,6 +57,7 @@ struct api_snapshot {
     _Atomic int64_t confirmed_mono_us, confirmed_wall_us;
     struct base_seal *seal;
     struct policy_ring *ring; /* NULL before the database was first read */
+    int64_t generation;       /* of the table when the ring was read */
     struct base_buf metadata; /* RFC 8414 document */
     struct base_buf metadata_openid;
 };
@@ -79,6 +80,9 @@ struct api_shared {
     _Atomic int64_t
         database_seen_us; /* last answer of the database; 0: never, or the last poll failed */
     _Atomic bool lookup_ready[API_MAX_WORKERS]; /* each worker's connection for look-ups is open */
+    /* Generation of the ring that each worker signs with and believes: what an emergency waits for.
+     */
+    _Atomic int64_t ring_generation[API_MAX_WORKERS];
     /* Asks the jobs to look at the ring now (after a rotation by the API); any thread; may be NULL.
      */
     void (*wake_jobs)(void *app);

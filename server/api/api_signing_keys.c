@@ -9,6 +9,9 @@
 #include "base_encode.h"
 #include "policy_ring.h"
 
+/* Two seconds: if a worker does not follow by then, its lease will end it. */
+#define MAX_PAUSES 8
+
 /* --- making a key --- */
 
 void api_put_fingerprint(struct base_buf *out, const struct base_seal_id *id)
@@ -122,13 +125,22 @@ static const struct store_signing_key *find_key(const struct api_call *call,
     return NULL;
 }
 
-static void on_reread(void *ctx, enum base_err err, const struct store_signing_key *keys,
-                      size_t n_keys, int64_t now_us BASE_UNUSED, int64_t generation BASE_UNUSED)
+/* An emergency is answered when no worker here signs with or believes a withdrawn key any more. */
+static bool all_follow(const struct api_shared *shared, int64_t generation)
+{
+    for (unsigned i = 0; i < shared->n_workers; i++) {
+        if (atomic_load(&shared->ring_generation[i]) < generation)
+            return false;
+    }
+    return true;
+}
+
+static void send_rotated(struct api_call *call, enum base_err err,
+                         const struct store_signing_key *keys, size_t n_keys)
 {
     static const char warning[] = "Every older key was withdrawn. Until the caches of your "
                                   "gateways have expired (max-age), they may refuse new "
                                   "tokens; tokens signed before are refused from now on.";
-    struct api_call *call = ctx;
     const struct store_signing_key *key = err == BASE_OK ? find_key(call, keys, n_keys) : NULL;
 
     if (key) {
@@ -143,6 +155,27 @@ static void on_reread(void *ctx, enum base_err err, const struct store_signing_k
         api_problem_failure(call->request, err);
     }
     api_call_end(&call);
+}
+
+static void on_paused(void *ctx, const struct store_outcome *outcome);
+
+static void on_reread(void *ctx, enum base_err err, const struct store_signing_key *keys,
+                      size_t n_keys, int64_t now_us BASE_UNUSED, int64_t generation)
+{
+    struct api_call *call = ctx;
+
+    if (err == BASE_OK && is_emergency(call) && !all_follow(call->worker->shared, generation) &&
+        ++call->attempts < MAX_PAUSES)
+        store_signing_ring_pause(call->worker->admin, on_paused, call);
+    else
+        send_rotated(call, err, keys, n_keys);
+}
+
+static void on_paused(void *ctx, const struct store_outcome *outcome BASE_UNUSED)
+{
+    struct api_call *call = ctx;
+
+    store_signing_key_list(call->worker->admin, on_reread, call);
 }
 
 static void on_rotated(void *ctx, const struct store_outcome *outcome)
@@ -162,7 +195,10 @@ static void on_rotated(void *ctx, const struct store_outcome *outcome)
     }
     if (shared->wake_jobs)
         shared->wake_jobs(shared->app);
-    store_signing_key_list(call->worker->admin, on_reread, call);
+    if (is_emergency(call))
+        store_signing_ring_pause(call->worker->admin, on_paused, call);
+    else
+        store_signing_key_list(call->worker->admin, on_reread, call);
 }
 
 static void store_rotation(struct api_call *call, const struct store_signing_key *row)

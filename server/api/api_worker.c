@@ -149,6 +149,7 @@ void api_worker_adopt(struct api_worker *worker, struct api_snapshot *snapshot)
     api_snapshot_unref(&worker->snapshot);
     worker->snapshot = snapshot;
     renew_signer(worker);
+    atomic_store(&worker->shared->ring_generation[worker->shard], snapshot->generation);
 }
 
 struct policy_ring *api_worker_ring(struct api_worker *worker)

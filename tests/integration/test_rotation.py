@@ -175,13 +175,13 @@ def test_emergency_leaves_nothing_of_the_old_keys(fleet):
     old = published(first)
 
     answer = first.api(token, "POST", "/v1/signing-keys", {"emergency": True})
-    at = time.monotonic()
     assert answer.status == 201 and answer.json()["state"] == "signing"
     assert "max-age" in answer.json()["warning"]
     for instance in fleet.instances:
-        wait_until(lambda i=instance: published(i) == {answer.json()["kid"]}, "the others are withdrawn", 2)
-        wait_until(lambda i=instance: kid_of(i.access_token(key)) == answer.json()["kid"], "it signs at once", 2)
-    assert time.monotonic() - at < 2
+        for _ in range(10):  # on a connection of its own each, hence by every worker
+            assert published(instance) == {answer.json()["kid"]}, "answered means withdrawn"
+            assert kid_of(instance.access_token(key)) == answer.json()["kid"], "it signs at once"
+            assert instance.api(token, "GET", "/v1/signing-keys").status == 401
     assert not old & published(second)
     assert second.api(token, "GET", "/v1/signing-keys").status == 401, "the caller's own token is withdrawn as well"
     assert "max-age" in fleet.cli("signing-key", "rotate", "--emergency").out
