@@ -77,8 +77,10 @@ static int read_byte(struct http_chunked *chunked, char c)
         return 400;
     chunked->overhead += states[next].is_overhead;
     if (next == CHUNK_DIGITS) {
-        if (++chunked->line > MAX_DIGITS)
+        if (chunked->left >> 60 != 0) /* one more digit would not fit */
             return 413;
+        if (++chunked->line > MAX_DIGITS) /* zeros in front: nobody writes so many */
+            return 400;
         chunked->left = chunked->left << 4 | http_char_hex(c);
     } else if (next == CHUNK_SIZE) {
         chunked->line = 0;

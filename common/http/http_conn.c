@@ -215,8 +215,7 @@ static void send_reply(struct http_request *request, const struct http_reply *re
     give_back(loop, incoming);
 }
 
-/* Answers with the application's own kind of error: the request that is being received, or what
- * came instead of one. */
+/* Answers the request that is being received with the application's own kind of error. */
 static void reply_error(struct http_conn *conn, struct http_request *request, int status,
                         const char *reason, bool close)
 {
@@ -225,24 +224,27 @@ static void reply_error(struct http_conn *conn, struct http_request *request, in
     struct http_reply reply = {.status = status};
 
     if (options->error_reply)
-        options->error_reply(options->data, request, status, allow, &reply);
+        options->error_reply(options->data, request, request->head.target, status, allow, &reply);
     reply.reason = reason;
     reply.close = close;
-    if (request) {
-        send_reply(request, &reply);
-        return;
-    }
-    reply_to(conn, &reply, NULL);
-    report_refused(conn, status, reason);
+    send_reply(request, &reply);
 }
 
 /* A head that is no request. */
 static void refuse_head(struct http_conn *conn, int status, const char *reason)
 {
+    const struct http_server_options *options = &conn->loop->options;
     struct http_incoming *incoming = conn->incoming;
+    struct http_reply reply = {.status = status};
 
+    if (options->error_reply)
+        options->error_reply(options->data, NULL, http_incoming_target(incoming), status, NULL,
+                             &reply);
+    reply.reason = reason;
+    reply.close = true;
     conn->incoming = NULL;
-    reply_error(conn, NULL, status, reason, true);
+    reply_to(conn, &reply, NULL);
+    report_refused(conn, status, reason);
     give_back(conn->loop, incoming);
 }
 

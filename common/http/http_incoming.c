@@ -131,6 +131,15 @@ struct http_parse_result http_incoming_head(struct http_incoming *incoming, stru
     return result;
 }
 
+struct base_span http_incoming_target(const struct http_incoming *incoming)
+{
+    struct base_span head = base_buf_span(&incoming->head);
+    const char *space = head.len ? memchr(head.ptr, ' ', head.len) : NULL;
+    size_t before = space ? (size_t)(space + 1 - head.ptr) : head.len;
+
+    return base_span_of(head.ptr + before, head.len - before);
+}
+
 /* Decoded once; copied only where there is something to decode. Well-formed UTF-8 afterwards: what
  * it holds may go to a database or a log, which would choke on anything else. */
 static bool decode_path(struct http_incoming *incoming)
@@ -353,7 +362,10 @@ static struct http_parse_result chunked_body(struct http_incoming *incoming, str
     struct http_chunked_result step = http_chunked_step(&incoming->chunked, bytes);
 
     keep(incoming, step.data);
-    if (step.state != HTTP_PARSE_BAD && incoming->received > incoming->body_limit)
+    /* What a chunk's size announces need not be waited for. */
+    if (step.state != HTTP_PARSE_BAD &&
+        (incoming->received > incoming->body_limit ||
+         incoming->chunked.left > incoming->body_limit - incoming->received))
         return (struct http_parse_result){HTTP_PARSE_BAD, 0, 413, "body too large"};
     return (struct http_parse_result){step.state, step.used, step.status, step.reason};
 }

@@ -53,10 +53,11 @@ struct http_server_options {
     void *data; /* to events, and request->server_data */
     /* Answers 404, 405 (allow != NULL), 421, 408, 413 (too large for its route) and errors of
      * framing in the application's own format: fills reply's content_type, headers and body;
-     * buffers must live until the next call. `request` is NULL when the head was not well-formed.
+     * buffers must live until the next call. `request` is NULL when the head was not well-formed;
+     * then `target` is how its target began, unread: good for the choice of a format, and no more.
      */
-    void (*error_reply)(void *data, const struct http_request *request, int status,
-                        const char *allow, struct http_reply *reply);
+    void (*error_reply)(void *data, const struct http_request *request, struct base_span target,
+                        int status, const char *allow, struct http_reply *reply);
 };
 
 struct http_server *http_server_new(struct event_base *base,

@@ -96,8 +96,7 @@ static enum base_err choose_alg(const json_t *jwk, enum jose_alg *out, struct ba
         return BASE_OK;
     }
     return refuse(why, known ? "\"alg\" does not fit the type and curve of the key"
-                             : "\"kty\" must be RSA, EC with \"crv\" P-256 or P-384, or OKP with "
-                               "\"crv\" Ed25519");
+                             : "\"kty\" must be RSA, or EC with \"crv\" P-256 or P-384");
 }
 
 static enum base_err refuse_member(struct base_buf *why, const char *name, const char *text)

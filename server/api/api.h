@@ -159,7 +159,7 @@ http_handler api_audit_tenant, api_audit_all;
 http_handler api_openapi;
 
 /* For http_server_options.error_reply: answers in the route's own format. */
-void api_error_reply(void *data, const struct http_request *request, int status, const char *allow,
-                     struct http_reply *reply);
+void api_error_reply(void *data, const struct http_request *request, struct base_span target,
+                     int status, const char *allow, struct http_reply *reply);
 
 #endif

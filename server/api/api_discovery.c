@@ -11,7 +11,9 @@ static void reply_unavailable(struct http_request *request)
         &(struct http_reply){.status = 503,
                              .content_type = "application/json",
                              .headers = BASE_SPAN("Cache-Control: no-store\r\nRetry-After: 1\r\n"),
-                             .body = BASE_SPAN("{\"error\":\"temporarily_unavailable\"}"),
+                             .body = BASE_SPAN("{\"error\":\"temporarily_unavailable\","
+                                               "\"error_description\":\"The signing keys have not "
+                                               "been read yet; try again.\"}"),
                              .reason = "key ring not loaded yet"});
 }
 

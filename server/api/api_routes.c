@@ -65,24 +65,24 @@ const struct http_route api_routes[] = {
 };
 const size_t api_n_routes = BASE_COUNT(api_routes);
 
-/* The format of an error is its route's; without a route, its path's: clients of /v1 read problems.
- */
-static unsigned flags_of(const struct http_request *request)
+/* The format of an error is its route's; without a route, its path's, read or not: clients of /v1
+ * read problems. */
+static unsigned flags_of(const struct http_request *request, struct base_span target)
 {
     static const struct base_span management = BASE_SPAN_INIT("/v1/");
 
     if (request && request->route)
         return request->route->flags;
-    if (request && base_span_starts(request->path, management))
+    if (base_span_starts(request && request->path.ptr ? request->path : target, management))
         return API_PROBLEM | API_NO_STORE;
     return API_NO_STORE;
 }
 
-void api_error_reply(void *data, const struct http_request *request, int status, const char *allow,
-                     struct http_reply *reply)
+void api_error_reply(void *data, const struct http_request *request, struct base_span target,
+                     int status, const char *allow, struct http_reply *reply)
 {
     struct api_worker *worker = data;
-    unsigned flags = flags_of(request);
+    unsigned flags = flags_of(request, target);
     struct base_buf *headers = &worker->payload, *body = &worker->scratch;
 
     base_buf_reset(headers);

@@ -5,7 +5,7 @@ import json
 import pathlib
 
 import pytest
-from conftest import free_port, http_request, new_site
+from conftest import free_port, http_request, new_site, raw_exchange, split_responses
 from management import Api, World, numbers
 
 TEXT = json.loads((pathlib.Path(__file__).parents[2] / "server/api/openapi.json").read_text())
@@ -154,6 +154,30 @@ def test_methods(world):
             assert answer.status == 405
             assert set(answer.header("Allow").split(", ")) == allowed | ({"HEAD"} if "GET" in allowed else set())
             assert answer.header("Content-Type") == "application/problem+json"
+
+
+BROKEN = {
+    "escape in the query": ("GET /v1/tenants/acme/keys?q=%zz HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "NUL in the query": ("GET /v1/scopes?q=%00 HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "encoded slash": ("GET /v1/scopes/a%2Fb HTTP/1.1\r\nHost: x\r\n\r\n", 400),
+    "no host": ("GET /v1/scopes HTTP/1.1\r\n\r\n", 400),
+    "long target": (f"GET /v1/scopes?q={'x' * 9000} HTTP/1.1\r\nHost: x\r\n\r\n", 414),
+    "large headers": (f"GET /v1/scopes HTTP/1.1\r\nHost: x\r\nX: {'x' * 17000}\r\n\r\n", 431),
+    "expectation": ("GET /v1/scopes HTTP/1.1\r\nHost: x\r\nExpect: x\r\n\r\n", 417),
+    "transfer coding": ("POST /v1/tenants HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n", 501),
+    "version": ("GET /v1/scopes HTTP/2.0\r\nHost: x\r\n\r\n", 505),
+}
+
+
+@pytest.mark.parametrize("case", BROKEN)
+def test_errors_of_http_are_problems_too(world, case):
+    data, status = BROKEN[case]
+    answer, = split_responses(raw_exchange(world.server.address, data.encode()))
+    assert answer.status == status and answer.header("Content-Type") == "application/problem+json"
+    assert answer.json()["status"] == status and answer.json()["detail"]
+    elsewhere, = split_responses(raw_exchange(world.server.address, data.replace("/v1/", "/v2/").encode()))
+    assert elsewhere.status == status and elsewhere.header("Content-Type") == "application/json"
+    assert elsewhere.json()["error"] == "invalid_request"
 
 
 def test_token_of_a_narrower_scope(world):

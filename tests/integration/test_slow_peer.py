@@ -334,3 +334,12 @@ def test_a_low_limit_at_the_start(server):
         assert alive.recv(65536).startswith(b"HTTP/1.1 200 ")
         for sock in socks:
             sock.close()
+
+
+@pytest.mark.parametrize("size", [b"4001", b"ffffffff", b"ffffffffffffffff"])
+def test_a_chunk_that_announces_too_much(world, size):
+    """Is refused for its size line, as a Content-Length is: its data need not be waited for."""
+    with connect(world.instance) as sock:
+        sock.settimeout(LIMIT / 2)
+        sock.sendall(b"POST /oauth2/token HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + size + b"\r\n")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 413 ")

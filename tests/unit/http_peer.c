@@ -165,7 +165,8 @@ static void on_warning(void *data, const char *what, uint64_t suppressed BASE_UN
 }
 
 static void error_reply(void *data BASE_UNUSED, const struct http_request *request BASE_UNUSED,
-                        int status, const char *allow, struct http_reply *reply)
+                        struct base_span target BASE_UNUSED, int status, const char *allow,
+                        struct http_reply *reply)
 {
     static char headers[128], body[64];
 

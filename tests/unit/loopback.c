@@ -122,8 +122,8 @@ void loopback_send(struct loopback *loopback, const char *text, struct loopback_
         request->route->handler(request);
         return;
     }
-    api_error_reply(&loopback->worker, request, error.status, request->route ? "GET" : NULL,
-                    &error);
+    api_error_reply(&loopback->worker, request, request->path, error.status,
+                    request->route ? "GET" : NULL, &error);
     http_reply_send(request, &error);
 }
 

@@ -464,7 +464,7 @@ static void test_a_patch_is_judged_by_what_it_names(void **state)
         .name = BASE_SPAN_INIT("a\tb"),
         .description = BASE_SPAN_INIT("c\td"),
         .n_scopes = 1,
-        .scopes = {BASE_SPAN_INIT("cardea.platform")},
+        .scopes = {BASE_SPAN_INIT("e\tf")},
         .enabled = true,
         .expires_us = NOW_US - 1,
         .token_ttl_s = 1,

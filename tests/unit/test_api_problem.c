@@ -155,7 +155,7 @@ static void test_framing_errors(void **state)
     for (size_t i = 0; i < BASE_COUNT(statuses); i++) {
         json_t *body;
 
-        api_error_reply(&loopback.worker, NULL, statuses[i], NULL, &out);
+        api_error_reply(&loopback.worker, NULL, (struct base_span){0}, statuses[i], NULL, &out);
         body = json_loadb(out.body.ptr, out.body.len, 0, NULL);
         assert_non_null(json_string_value(json_object_get(body, "error")));
         assert_non_null(json_string_value(json_object_get(body, "error_description")));

@@ -189,6 +189,25 @@ static void test_trace(void **state BASE_UNUSED)
 }
 
 /* A request from the pool remembers nothing of the one before. */
+static void test_target_of_a_refused_head(void **state BASE_UNUSED)
+{
+    static const struct {
+        const char *head, *target;
+    } cases[] = {{"GET /v1/x?q=%zz HTTP/1.1\r\n", "/v1/x?q=%zz HTTP/1.1\r\n"},
+                 {"\r\nGET /v1/ HTTP/1.1\r\n", "/v1/ HTTP/1.1\r\n"},
+                 {"GET /v1", "/v1"},
+                 {"GET ", ""},
+                 {"GE", ""}};
+
+    for (size_t i = 0; i < BASE_COUNT(cases); i++) {
+        struct http_incoming *incoming = http_incoming_take(&pool);
+
+        (void)http_incoming_head(incoming, base_span_str(cases[i].head));
+        assert_true(base_span_eq(http_incoming_target(incoming), base_span_str(cases[i].target)));
+        http_incoming_give(&pool, incoming);
+    }
+}
+
 static void test_reuse(void **state BASE_UNUSED)
 {
     const struct http_server_options options = {.n_routes = 0};
@@ -219,6 +238,7 @@ int main(void)
         cmocka_unit_test(test_request_id_taken),
         cmocka_unit_test(test_request_id_made),
         cmocka_unit_test(test_trace),
+        cmocka_unit_test(test_target_of_a_refused_head),
         cmocka_unit_test(test_reuse),
     };
 
