@@ -286,6 +286,34 @@ static bool is_misdirected(const struct http_request *request, struct base_span 
     return !host || !base_span_eq_nocase(named, host->value);
 }
 
+static bool cut_prefix(struct http_request *request, struct base_span prefix)
+{
+    struct base_span path = request->path;
+
+    if (prefix.len == 0 || path.len <= prefix.len)
+        return false;
+    if (base_span_starts(path, prefix) && path.ptr[prefix.len] == '/') {
+        request->path = base_span_of(path.ptr + prefix.len, path.len - prefix.len);
+    } else if (base_span_starts(path, BASE_SPAN("/.well-known/")) &&
+               base_span_eq(base_span_of(path.ptr + path.len - prefix.len, prefix.len), prefix)) {
+        request->path.len -= prefix.len;
+    } else {
+        return false;
+    }
+    request->prefix = prefix;
+    return true;
+}
+
+static enum http_match match(struct http_incoming *incoming,
+                             const struct http_server_options *options, unsigned mask)
+{
+    struct http_request *request = &incoming->request;
+
+    return http_router_match(options->routes, options->n_routes, mask, request->head.method,
+                             request->path, &request->route, request->params, incoming->allow,
+                             sizeof incoming->allow);
+}
+
 static void find_route(struct http_incoming *incoming, const struct http_server_options *options,
                        unsigned mask)
 {
@@ -298,13 +326,12 @@ static void find_route(struct http_incoming *incoming, const struct http_server_
         [HTTP_MATCH_NO_METHOD] = {405, "method not allowed"},
     };
     struct http_request *request = &incoming->request;
-    enum http_match match;
+    enum http_match found = match(incoming, options, mask);
 
-    match = http_router_match(options->routes, options->n_routes, mask, request->head.method,
-                              request->path, &request->route, request->params, incoming->allow,
-                              sizeof incoming->allow);
-    incoming->verdict = verdicts[match].status;
-    incoming->reason = verdicts[match].reason;
+    if (found == HTTP_MATCH_NO_PATH && cut_prefix(request, options->prefix))
+        found = match(incoming, options, mask);
+    incoming->verdict = verdicts[found].status;
+    incoming->reason = verdicts[found].reason;
     if (is_misdirected(request, options->authority)) {
         incoming->verdict = 421;
         incoming->reason = "target is of another authority";

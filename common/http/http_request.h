@@ -34,7 +34,8 @@ struct http_request {
     struct http_head head; /* head.method is GET for a HEAD request: `is_head` tells */
     bool is_head;
     bool is_tls;
-    struct base_span path; /* percent-decoded once */
+    struct base_span path;   /* percent-decoded once */
+    struct base_span prefix; /* http_server_options.prefix, if it was cut off the path */
     struct base_span
         params[HTTP_MAX_PARAMS];    /* what `{}` in the route's pattern matched, decoded */
     const struct http_route *route; /* NULL before routing */

@@ -48,6 +48,10 @@ struct http_server_options {
     /* Authorities that absolute-form targets may name besides Host (the issuer's): others are 421.
      */
     struct base_span authority;
+    /* Under which path we are reached ("/t1"), without a slash at its end; empty: at the root. A
+     * path that no route has is looked up without it too, for a proxy in front may cut it off or
+     * not; and well-known locations have it at their end (RFC 8414 §3.1). */
+    struct base_span prefix;
     struct http_server_shared *shared;
     struct http_server_events events;
     void *data; /* to events, and request->server_data */

@@ -23,10 +23,11 @@ static void send_key(struct api_call *call, int status, const struct store_key *
     const char *secret = call->secret[0] ? call->secret : NULL;
     struct base_buf headers, *body = &call->worker->scratch;
 
-    base_buf_init(&headers, 512);
+    base_buf_init(&headers, 2048);
     if (status == 201)
-        base_buf_putf(&headers, "Location: /v1/tenants/%.*s/keys/%.*s\r\n",
-                      BASE_SPAN_ARGS(key->tenant), BASE_SPAN_ARGS(key->key_id));
+        base_buf_putf(&headers, "Location: %.*s/v1/tenants/%.*s/keys/%.*s\r\n",
+                      BASE_SPAN_ARGS(call->request->prefix), BASE_SPAN_ARGS(key->tenant),
+                      BASE_SPAN_ARGS(key->key_id));
     api_json_put_etag(&headers, key->version);
     base_buf_reset(body);
     api_key_put(body, key, secret, base_clock_wall_us());

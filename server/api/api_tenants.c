@@ -28,9 +28,10 @@ static void send_tenant(struct api_call *call, int status, const struct store_te
 {
     struct base_buf headers;
 
-    base_buf_init(&headers, 512);
+    base_buf_init(&headers, 2048);
     if (status == 201)
-        base_buf_putf(&headers, "Location: /v1/tenants/%.*s\r\n", BASE_SPAN_ARGS(tenant->id));
+        base_buf_putf(&headers, "Location: %.*s/v1/tenants/%.*s\r\n",
+                      BASE_SPAN_ARGS(call->request->prefix), BASE_SPAN_ARGS(tenant->id));
     api_json_put_etag(&headers, tenant->version);
     base_buf_reset(&call->worker->scratch);
     put_tenant(&call->worker->scratch, tenant);

@@ -275,6 +275,13 @@ static struct base_span authority_of(const char *issuer)
     return base_span_of(start, strcspn(start, "/"));
 }
 
+static struct base_span prefix_of(const char *issuer)
+{
+    struct base_span authority = authority_of(issuer);
+
+    return base_span_str(authority.ptr + authority.len);
+}
+
 static bool open_workers(struct app *app, struct worker_listener *listeners, size_t n_listeners)
 {
     size_t n_proxies =
@@ -292,6 +299,7 @@ static bool open_workers(struct app *app, struct worker_listener *listeners, siz
                                                 .proxies = app->proxies,
                                                 .n_proxies = n_proxies,
                                                 .authority = authority_of(app->settings->issuer),
+                                                .prefix = prefix_of(app->settings->issuer),
                                                 .database_gate = &app->database_gate,
                                                 .snapshot = jobs_snapshot(app->jobs)},
                        &app->workers[i], &app->why) != BASE_OK)

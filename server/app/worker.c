@@ -274,6 +274,7 @@ static enum base_err open_server(struct worker *worker, const struct worker_opti
                           .trusted_proxies = options->proxies,
                           .n_trusted_proxies = options->n_proxies,
                           .authority = options->authority,
+                          .prefix = options->prefix,
                           .shared = options->connections,
                           .events = {worker_on_reply, worker_on_refused, worker_on_warning},
                           .data = &worker->api,

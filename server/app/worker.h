@@ -30,6 +30,7 @@ struct worker_options {
     const struct http_cidr *proxies;
     size_t n_proxies;
     struct base_span authority; /* the issuer's */
+    struct base_span prefix;    /* the issuer's path */
     struct base_log_gate
         *database_gate;            /* shared by all connections of the process: one line a second */
     struct api_snapshot *snapshot; /* a reference of the worker's own */

@@ -93,11 +93,12 @@ static void send_asset(struct http_request *request, const struct base_embedded 
 
 void console_redirect(struct http_request *request)
 {
+    BASE_AUTO(base_buf_clear) struct base_buf headers = {.max = 2048};
+
+    base_buf_putf(&headers, "Location: %.*s/console/\r\nCache-Control: no-cache\r\n",
+                  BASE_SPAN_ARGS(request->prefix));
     http_reply_send(request,
-                    &(struct http_reply){
-                        .status = 308,
-                        .headers = BASE_SPAN("Location: /console/\r\nCache-Control: no-cache\r\n"),
-                    });
+                    &(struct http_reply){.status = 308, .headers = base_buf_span(&headers)});
 }
 
 void console_index(struct http_request *request)

@@ -6,7 +6,7 @@ import re
 
 import jwt
 import pytest
-from conftest import new_site, wait_until
+from conftest import basic, http_request, new_site, wait_until
 from jwcrypto import jwk
 
 JWKS = "/.well-known/jwks.json"
@@ -89,6 +89,36 @@ def test_urls_of_the_metadata_work(site, instance):
     token = instance.access_token(site.acme_key)
     key = jwt.PyJWKClient(document["jwks_uri"]).get_signing_key_from_jwt(token)
     assert jwt.decode(token, key.key, algorithms=["ES256"], audience=site.issuer + "/api", issuer=document["issuer"])
+
+
+def test_an_issuer_with_a_path(server):
+    """Whether the proxy in front cuts the path off or not; and RFC 8414 §3.1 has it at the end of a well-known location."""
+    with new_site(server) as site:
+        site.issuer += "/t1"
+        site.settings["ISSUER"] = site.issuer
+        key = site.demo()
+        instance = site.start()
+        for prefix, suffix in (("/t1", ""), ("", ""), ("", "/t1")):
+            document = instance.get(prefix + METADATA + suffix).json()
+            assert document["issuer"] == site.issuer and document["jwks_uri"] == site.issuer + JWKS
+            assert instance.get(prefix + OPENID + suffix).json()["token_endpoint"] == site.issuer + "/oauth2/token"
+        token = http_request(instance.address, "POST", "/t1/oauth2/token", "grant_type=client_credentials", {
+            "Content-Type": "application/x-www-form-urlencoded", "Authorization": basic(key["key_id"], key["secret"])})
+        key = jwt.PyJWKClient(document["jwks_uri"]).get_signing_key_from_jwt(token.json()["access_token"])
+        claims = jwt.decode(token.json()["access_token"], key.key, algorithms=["ES256"], audience=site.issuer + "/api")
+        assert claims["iss"] == site.issuer
+
+        admin = {"Authorization": f"Bearer {site.management_token(scope='cardea.platform')}", "Content-Type": "application/json"}
+        for prefix in "/t1", "":
+            made = http_request(instance.address, "POST", f"{prefix}/v1/tenants", '{"id":"t%d","name":"T"}' % len(prefix), admin)
+            assert made.status == 201 and made.header("Location") == f"{prefix}/v1/tenants/t{len(prefix)}"
+            assert http_request(instance.address, "GET", made.header("Location"), headers=admin).status == 200
+            assert instance.get(f"{prefix}/console").header("Location") == f"{prefix}/console/"
+            assert instance.get(f"{prefix}/console/").status == 200
+        for path in "/t1", "/t1/", "/t1/t1/oauth2/token", "/t2/oauth2/token", "/t1oauth2/token", "/oauth2/token/t1", METADATA + "/t2":
+            assert instance.get(path).status == 404, path
+        assert instance.get("/t1/v1/none").header("Content-Type") == "application/problem+json"
+        assert instance.get("/t1/oauth2/token").status == 405
 
 
 def test_query_is_ignored(instance):
