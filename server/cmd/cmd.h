@@ -6,10 +6,15 @@
 #define CMD_H
 
 #include "base_buf.h"
+#include "base_clock.h"
 
 #include <stddef.h>
 
 #define CMD_MAX_VALUES 128
+
+/* For each address of the database: two hosts that hang are passed over while a person still waits
+ * for the answer (ANSWER_US in cmd_call.c). */
+#define CMD_CONNECT_US (3 * BASE_US_PER_S)
 
 struct cmd_option {
     const char *name;  /* "--scope"; NULL ends the table */

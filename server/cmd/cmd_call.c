@@ -115,7 +115,7 @@ static int open_database(struct cmd_call *call, bool check_schema)
         .conninfo = call->settings.database_url ? call->settings.database_url : "",
         .application_name = "cardea command line",
         .query_timeout_us = ANSWER_US,
-        .connect_timeout_us = ANSWER_US,
+        .connect_timeout_us = CMD_CONNECT_US,
         .max_pending = 16,
     };
 

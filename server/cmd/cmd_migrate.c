@@ -42,7 +42,7 @@ static int migrate(struct cmd *cmd, struct event_base *base, const char *conninf
     const struct db_options options = {.conninfo = conninfo,
                                        .application_name = "cardea migrate",
                                        .query_timeout_us = MIGRATION_US,
-                                       .connect_timeout_us = 10 * BASE_US_PER_S,
+                                       .connect_timeout_us = CMD_CONNECT_US,
                                        .max_pending = 16};
 
     if (db_conn_open(base, &options, &migration.db, why) != BASE_OK)

@@ -3,12 +3,15 @@
 import json
 import os
 import re
+import socket
 import subprocess
+import time
 import zlib
 from datetime import datetime, timedelta, timezone
 
+import psycopg2.extensions
 import pytest
-from conftest import base_environment, binary, new_site, wait_until
+from conftest import base_environment, binary, new_site, run_threads, wait_until
 from jwcrypto import jwk
 
 KEY_MEMBERS = {
@@ -449,6 +452,23 @@ def test_bad_setting_is_wrong_usage(site):
 def test_database_away(site):
     done = site.cli("tenant", "list", check=False, DATABASE_URL="host=/nonexistent dbname=x")
     assert done.status == 1 and "/nonexistent" in done.err and len(done.err.splitlines()) == 1
+
+
+def test_hung_hosts_are_passed_over(site):
+    """They accept connections and say nothing. The third of three hosts answers, within the time of one command."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("127.0.0.1", 0)) as two:
+        good = psycopg2.extensions.parse_dsn(site.database)
+        url = psycopg2.extensions.make_dsn(**dict(
+            good, host=f"127.0.0.1,127.0.0.1,{good['host']}",
+            port=f"{one.getsockname()[1]},{two.getsockname()[1]},{good.get('port', 5432)}"))
+
+        def call(verb):
+            begin = time.monotonic()
+            done = site.cli(*verb, DATABASE_URL=url)
+            assert done.err == "" and time.monotonic() - begin < 10
+
+        commands = [["tenant", "list"], ["config"], ["migrate"]]
+        run_threads(len(commands), lambda n: call(commands[n]))
 
 
 def test_full_disk(site):
