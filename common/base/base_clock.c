@@ -10,9 +10,8 @@
 
 #define S_PER_DAY 86400
 
-/* 0000-01-01T00:00:00Z and 9999-12-31T23:59:59.999999Z: what four digits of year can say. */
+/* 0000-01-01T00:00:00Z: the first that four digits of year can say. */
 #define EARLIEST_US (INT64_C(-62167219200) * BASE_US_PER_S)
-#define LATEST_US   (INT64_C(253402300800) * BASE_US_PER_S - 1)
 
 static _Atomic bool frozen;
 static _Atomic int64_t frozen_wall_us, frozen_mono_us;
@@ -97,8 +96,8 @@ static struct civil civil_from_us(int64_t wall_us)
 
     if (wall_us < EARLIEST_US)
         wall_us = EARLIEST_US;
-    if (wall_us > LATEST_US)
-        wall_us = LATEST_US;
+    if (wall_us > BASE_TIME_LATEST_US)
+        wall_us = BASE_TIME_LATEST_US;
     days = wall_us / BASE_US_PER_DAY;
     rest_us = wall_us % BASE_US_PER_DAY;
     if (rest_us < 0) { /* C divides towards zero, calendars downwards */
@@ -276,7 +275,8 @@ enum base_err base_time_parse(struct base_span text, int64_t *out_us)
     seconds = days_from_civil(at.year, at.month, at.day) * S_PER_DAY + at.hour * 3600 +
               (at.minute - offset_minutes) * 60 + at.second;
     us = seconds * BASE_US_PER_S + at.us;
-    if (us < EARLIEST_US || us > LATEST_US) /* the offset led out of the years we can write */
+    /* The offset led out of the years we can write. */
+    if (us < EARLIEST_US || us > BASE_TIME_LATEST_US)
         return BASE_INVALID;
     *out_us = us;
     return BASE_OK;
@@ -293,7 +293,8 @@ static const struct {
 
 enum base_err base_duration_parse(struct base_span text, int64_t *out_us)
 {
-    const int64_t longest_us = 3652 * BASE_US_PER_DAY; /* ten years */
+    /* No two times that have a text are further apart. */
+    const int64_t longest_us = BASE_TIME_LATEST_US - EARLIEST_US;
     int64_t value = 0;
     size_t digits = 0;
 

@@ -22,6 +22,9 @@ int64_t base_clock_mono_us(void);
 void base_clock_freeze(int64_t wall_us, int64_t mono_us);
 void base_clock_release(void);
 
+/* 9999-12-31T23:59:59.999999Z: after it four digits of year have no text. */
+#define BASE_TIME_LATEST_US (INT64_C(253402300800) * BASE_US_PER_S - 1)
+
 /* "2027-01-01T00:00:00Z", cut to whole seconds; `_ms` with three decimals. Years 0000 to 9999. */
 #define BASE_TIME_TEXT_MAX 32
 void base_time_format(int64_t wall_us, char out[BASE_TIME_TEXT_MAX]);
@@ -32,8 +35,8 @@ enum base_err base_time_parse(struct base_span text, int64_t *out_us) BASE_MUST_
 /* IMF-fixdate for the Date header: "Sun, 06 Nov 1994 08:49:37 GMT" (RFC 9110 §5.6.7). */
 void base_time_format_http(int64_t wall_us, char out[BASE_TIME_TEXT_MAX]);
 
-/* One number and one of `ms s m h d` ("90d", "250ms"); no sign, no space, no fraction; at most ten
- * years. */
+/* One number and one of `ms s m h d` ("90d", "250ms"); no sign, no space, no fraction; at most
+ * ten thousand years, so that a sum with any time that has a text cannot overflow. */
 enum base_err base_duration_parse(struct base_span text, int64_t *out_us) BASE_MUST_USE;
 /* The shortest form that base_duration_parse() reads back. */
 void base_duration_format(int64_t us, char out[BASE_TIME_TEXT_MAX]);

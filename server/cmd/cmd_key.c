@@ -91,16 +91,18 @@ static json_t *values_of(const struct cmd *cmd, const char *option)
     return array;
 }
 
-/* A duration from now, or a time as it stands, which the API judges. */
-static json_t *expiry(const char *text)
+/* A duration from now, or a time. False: neither, or later than a time can be written. */
+static bool read_expiry(const char *text, char out[BASE_TIME_TEXT_MAX])
 {
-    char formatted[BASE_TIME_TEXT_MAX];
-    int64_t duration_us;
+    struct base_span span = base_span_str(text);
+    int64_t us;
 
-    if (base_duration_parse(base_span_str(text), &duration_us) != BASE_OK)
-        return json_string(text);
-    base_time_format(base_clock_wall_us() + duration_us, formatted);
-    return json_string(formatted);
+    if (base_duration_parse(span, &us) == BASE_OK)
+        us += base_clock_wall_us();
+    else if (base_time_parse(span, &us) != BASE_OK)
+        return false;
+    base_time_format(us, out);
+    return us <= BASE_TIME_LATEST_US;
 }
 
 static json_t *read_file(const char *path)
@@ -164,11 +166,14 @@ static void add_lists(const struct cmd *cmd, json_t *body)
 
 int cmd_key_create(struct cmd *cmd)
 {
-    json_t *body =
-        json_pack("{ss so so}", "name", cmd_value(cmd, "--name"), "scopes",
-                  values_of(cmd, "--scope"), "expires_at", expiry(cmd_value(cmd, "--expires")));
-    char path[128];
+    char path[128], expires[BASE_TIME_TEXT_MAX];
+    json_t *body;
 
+    if (!read_expiry(cmd_value(cmd, "--expires"), expires))
+        return cmd_usage(cmd, "--expires takes a duration such as 90d (units ms s m h d), or an "
+                              "RFC 3339 time such as 2027-01-01T00:00:00Z, up to the year 9999");
+    body = json_pack("{ss so ss}", "name", cmd_value(cmd, "--name"), "scopes",
+                     values_of(cmd, "--scope"), "expires_at", expires);
     if (!body)
         return cmd_usage(cmd, "--name must be UTF-8 text");
     add_lists(cmd, body);
@@ -252,7 +257,11 @@ int cmd_key_disable(struct cmd *cmd)
 int cmd_key_rotate(struct cmd *cmd)
 {
     const char *overlap = cmd_value(cmd, "--overlap");
+    int64_t us;
 
+    if (overlap && base_duration_parse(base_span_str(overlap), &us) != BASE_OK)
+        return cmd_usage(cmd, "--overlap takes a duration such as 24h (units ms s m h d), at most "
+                              "30d");
     return on_key(cmd, true, HTTP_POST, "/secret",
                   overlap ? json_pack("{ss}", "overlap", overlap) : json_object(),
                   print_with_secret);

@@ -41,7 +41,7 @@ static void try_duration(struct base_span text)
         require(us == 0);
         return;
     }
-    require(us >= 0 && us <= 3652 * BASE_US_PER_DAY);
+    require(us >= 0 && us < 3652425 * BASE_US_PER_DAY);
     base_duration_format(us, written);
     require(strlen(written) <= text.len);
     require(base_duration_parse(base_span_str(written), &again) == BASE_OK && again == us);
