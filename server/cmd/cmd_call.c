@@ -58,10 +58,11 @@ static int load_settings(struct cmd *cmd, struct cmd_call *call)
 
 static int load_seal(struct cmd_call *call, struct base_seal **seal)
 {
-    if (!call->settings.master_key_file)
-        return cmd_fail(
-            "CARDEA_MASTER_KEY_FILE is not set: secrets are stored under the master key, and the "
-            "server must know the same one");
+    if (!call->settings.master_key_file) {
+        cmd_fail("CARDEA_MASTER_KEY_FILE is not set: secrets are stored under the master key, and "
+                 "the server must know the same one");
+        return CMD_USAGE; /* as for `serve` */
+    }
     if (base_seal_load(call->settings.master_key_file, seal, &call->why) != BASE_OK)
         return fail_why(call, CMD_FAILED);
     return CMD_DONE;

@@ -453,9 +453,18 @@ def test_config_without_a_database():
 
 def test_no_master_key_is_needed_to_look(site):
     assert site.cli("key", "list", "--tenant", "acme", MASTER_KEY_FILE=None).status == 0
-    done = site.cli("key", "create", "--tenant", "acme", "--name", "x", "--scope", "data:read", "--expires", "1d",
-                    check=False, MASTER_KEY_FILE=None)
-    assert done.status == 1 and "CARDEA_MASTER_KEY_FILE" in done.err
+
+
+@pytest.mark.parametrize("verb", [
+    ["key", "create", "--tenant", "acme", "--name", "x", "--scope", "data:read", "--expires", "1d"],
+    ["key", "rotate", "key_" + "a" * 24], ["signing-key", "rotate"], ["signing-key", "reseal"], ["serve"]],
+    ids=lambda verb: " ".join(verb[:2]))
+def test_master_key(site, verb):
+    """Not set is wrong usage; a file that is no good is a failure."""
+    done = site.cli(*verb, check=False, MASTER_KEY_FILE=None)
+    assert done.status == 2 and "CARDEA_MASTER_KEY_FILE is not set" in done.err
+    done = site.cli(*verb, check=False, MASTER_KEY_FILE="/nonexistent")
+    assert done.status == 1 and "master key file /nonexistent: " in done.err
 
 
 def test_bad_setting_is_wrong_usage(site):
