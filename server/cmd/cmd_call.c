@@ -221,17 +221,30 @@ static void print_problem(const json_t *problem, int status)
     }
 }
 
+/* Why a name is not one segment of a path; NULL: it is. */
+static const char *no_segment(const char *name)
+{
+    if (!*name)
+        return "it is empty";
+    if (strchr(name, '/'))
+        return "it is divided by a slash";
+    /* RFC 3986 sections 5.2.4 and 6.2.2: clients take these out of a path, escaped or not, and our
+     * own parser refuses them. */
+    if (strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
+        return "a URL never keeps it, so the API and the console could not reach it";
+    return NULL;
+}
+
 bool cmd_call_path(const char *before, const char *name, const char *after, char *path, size_t size)
 {
     int len = snprintf(path, size, "%s%s%s", before, name, after);
+    const char *why = no_segment(name);
 
-    if (*name && !strchr(name, '/') && len >= 0 && (size_t)len < size)
-        return true;
-    cmd_fail("\"%.80s\" cannot be a name: it is %s", name,
-             !*name              ? "empty"
-             : strchr(name, '/') ? "divided by a slash"
-                                 : "too long");
-    return false;
+    if (!why && (len < 0 || (size_t)len >= size))
+        why = "it is too long";
+    if (why)
+        cmd_fail("\"%.80s\" cannot be a name: %s", name, why);
+    return !why;
 }
 
 json_t *cmd_call_request(struct cmd_call *call, enum http_method method, const char *path,

@@ -23,8 +23,8 @@ struct api_worker *cmd_call_worker(struct cmd_call *call);
 /* Runs the loop until *done; false when the time for it is over. */
 bool cmd_call_wait(struct cmd_call *call, const bool *done);
 
-/* `before`, a name that a person typed, `after`: false (and a message) when the name would be more
- * than one segment of a path, because a tenant "acme/keys/key_x" is none. */
+/* `before`, a name that a person typed, `after`: false (and a message) when the name would not be
+ * one segment of a path, because a tenant "acme/keys/key_x" is none, nor is a scope "..". */
 bool cmd_call_path(const char *before, const char *name, const char *after, char *path,
                    size_t size);
 

@@ -159,7 +159,7 @@ def test_scopes(site):
 
 
 def test_scope_with_odd_characters(site):
-    for name in ("urn:x:%2F", "a?b=c&d", "a#b", "!$'()*+,;=~"):
+    for name in ("urn:x:%2F", "a?b=c&d", "a#b", "!$'()*+,;=~", "...", ".a"):
         assert site.cli_json("scope", "create", name, "--title", "odd")["name"] == name
         assert name in {s["name"] for s in site.cli_json("scope", "list")["items"]}
         site.cli("scope", "delete", name)
@@ -174,6 +174,10 @@ def test_names_are_one_segment(site):
         fails(site, "tenant", "disable", name)
         fails(site, "key", "list", "--tenant", name)
     assert "slash" in fails(site, "scope", "create", "https://api.example/read", "--title", "x")
+    for name in (".", ".."):
+        for verb in (["scope", "create", name, "--title", "x"], ["scope", "delete", name], ["tenant", "disable", name],
+                     ["key", "list", "--tenant", name]):
+            assert f'"{name}" cannot be a name: a URL never keeps it' in fails(site, *verb)
     assert site.instances[0].token(key).status == 200
 
 
