@@ -174,9 +174,15 @@ static int explain(struct cmd *cmd, const char *name)
     return cmd_help(cmd);
 }
 
+bool cmd_flush(void)
+{
+    return fflush(stdout) == 0 && !ferror(stdout);
+}
+
+/* A verb that failed has said why, which may be this. */
 static int finish(int status)
 {
-    if (fflush(stdout) != 0 || ferror(stdout))
+    if (!cmd_flush() && status == CMD_DONE)
         return cmd_fail("cannot write to standard output");
     return status;
 }

@@ -66,6 +66,9 @@ const char *cmd_value_at(const struct cmd *cmd, const char *option, size_t index
 int cmd_fail(const char *fmt, ...) BASE_PRINTF(1, 2);
 int cmd_usage(const struct cmd *cmd, const char *fmt, ...) BASE_PRINTF(2, 3);
 
+/* False when standard output did not take all that was printed. */
+bool cmd_flush(void);
+
 int cmd_serve(struct cmd *cmd);
 int cmd_migrate(struct cmd *cmd);
 int cmd_tenant_create(struct cmd *cmd), cmd_tenant_list(struct cmd *cmd),

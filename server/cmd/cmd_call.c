@@ -304,21 +304,30 @@ bool cmd_call_key_path(struct cmd_call *call, const char *key_id, const char *su
     return true;
 }
 
-int cmd_call_once(struct cmd *cmd, bool needs_seal, enum http_method method, const char *path,
-                  json_t *body, void (*print)(const json_t *answer))
+json_t *cmd_call_answer(struct cmd *cmd, bool needs_seal, enum http_method method, const char *path,
+                        json_t *body, int *status)
 {
-    int status;
-    struct cmd_call *call = cmd_call_open(cmd, needs_seal, &status);
+    struct cmd_call *call = cmd_call_open(cmd, needs_seal, status);
     json_t *answer;
 
     if (!call) {
         json_decref(body);
-        return status;
+        return NULL;
     }
     answer = cmd_call_request(call, method, path, NULL, body);
+    cmd_call_close(&call);
+    *status = answer ? CMD_DONE : CMD_FAILED;
+    return answer;
+}
+
+int cmd_call_once(struct cmd *cmd, bool needs_seal, enum http_method method, const char *path,
+                  json_t *body, void (*print)(const json_t *answer))
+{
+    int status;
+    json_t *answer = cmd_call_answer(cmd, needs_seal, method, path, body, &status);
+
     if (answer)
         cmd_print(cmd, answer, print);
     json_decref(answer);
-    cmd_call_close(&call);
-    return answer ? CMD_DONE : CMD_FAILED;
+    return status;
 }

@@ -37,7 +37,11 @@ json_t *cmd_call_request(struct cmd_call *call, enum http_method method, const c
 bool cmd_call_key_path(struct cmd_call *call, const char *key_id, const char *suffix, char *path,
                        size_t size);
 
-/* The whole life of a verb that is one request: open, call, print, close. */
+/* Open, call, close: the answer, which the caller owns; NULL, with the exit status in *status.
+ * Takes over `body`. */
+json_t *cmd_call_answer(struct cmd *cmd, bool needs_seal, enum http_method method, const char *path,
+                        json_t *body, int *status);
+/* The whole life of a verb that is one request: the same, and print. */
 int cmd_call_once(struct cmd *cmd, bool needs_seal, enum http_method method, const char *path,
                   json_t *body, void (*print)(const json_t *answer));
 

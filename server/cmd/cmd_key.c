@@ -5,6 +5,7 @@
 #include "cmd_list.h"
 #include "cmd_print.h"
 
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -77,6 +78,23 @@ static void print_with_secret(const json_t *key)
     if (secret)
         printf("%-24s %s\n\nThe secret is shown this once and cannot be retrieved again.\n",
                "secret", secret);
+}
+
+/* The last word about a key whose secret is shown once; takes over `key`. It is stored by now, so
+ * when the output takes nothing more, a person has to be told which it is: that goes to `lost`. */
+static int show_secret(const struct cmd *cmd, json_t *key,
+                       void (*lost)(const json_t *, const char *))
+{
+    int status = CMD_DONE;
+
+    signal(SIGPIPE, SIG_IGN); /* a reader that has gone is told of like a full disk */
+    cmd_print(cmd, key, print_with_secret);
+    if (!cmd_flush()) {
+        lost(key, json_string_value(json_object_get(key, "key_id")));
+        status = CMD_FAILED;
+    }
+    json_decref(key);
+    return status;
 }
 
 /* --- create --- */
@@ -164,10 +182,24 @@ static void add_lists(const struct cmd *cmd, json_t *body)
         json_object_set_new(body, "enabled", json_false());
 }
 
+static void created_unseen(const json_t *key, const char *id)
+{
+    if (json_object_get(key, "secret"))
+        cmd_fail("cannot write to standard output: key %s exists, but its secret is lost; give "
+                 "it another one with `cardea key rotate %s`, or remove it with `cardea key delete "
+                 "%s`",
+                 id, id, id);
+    else
+        cmd_fail("cannot write to standard output, but key %s has been created: see `cardea key "
+                 "show %s`",
+                 id, id);
+}
+
 int cmd_key_create(struct cmd *cmd)
 {
     char path[128], expires[BASE_TIME_TEXT_MAX];
-    json_t *body;
+    json_t *body, *key;
+    int status;
 
     if (!read_expiry(cmd_value(cmd, "--expires"), expires))
         return cmd_usage(cmd, "--expires takes a duration such as 90d (units ms s m h d), or an "
@@ -185,10 +217,12 @@ int cmd_key_create(struct cmd *cmd)
         json_decref(body);
         return CMD_FAILED;
     }
-    if (cmd_call_path("/v1/tenants/", cmd_value(cmd, "--tenant"), "/keys", path, sizeof path))
-        return cmd_call_once(cmd, true, HTTP_POST, path, body, print_with_secret);
-    json_decref(body);
-    return CMD_FAILED;
+    if (!cmd_call_path("/v1/tenants/", cmd_value(cmd, "--tenant"), "/keys", path, sizeof path)) {
+        json_decref(body);
+        return CMD_FAILED;
+    }
+    key = cmd_call_answer(cmd, true, HTTP_POST, path, body, &status);
+    return key ? show_secret(cmd, key, created_unseen) : status;
 }
 
 /* --- the rest --- */
@@ -216,58 +250,82 @@ int cmd_key_list(struct cmd *cmd)
     return result;
 }
 
-/* One request about a key that is named by its ID alone. */
-static int on_key(struct cmd *cmd, bool needs_seal, enum http_method method, const char *suffix,
-                  json_t *body, void (*print)(const json_t *))
+/* One request about a key that is named by its ID alone: as cmd_call_answer(). */
+static json_t *ask_key(struct cmd *cmd, bool needs_seal, enum http_method method,
+                       const char *suffix, json_t *body, int *status)
 {
-    int status;
-    struct cmd_call *call = cmd_call_open(cmd, needs_seal, &status);
+    struct cmd_call *call = cmd_call_open(cmd, needs_seal, status);
     json_t *answer = NULL;
     char path[256];
 
-    if (!call) {
-        json_decref(body);
-        return status;
-    }
-    if (cmd_call_key_path(call, cmd->operands[0], suffix, path, sizeof path))
+    if (call && cmd_call_key_path(call, cmd->operands[0], suffix, path, sizeof path))
         answer = cmd_call_request(call, method, path, NULL, json_incref(body));
+    if (call)
+        *status = answer ? CMD_DONE : CMD_FAILED;
     json_decref(body);
+    cmd_call_close(&call);
+    return answer;
+}
+
+static int on_key(struct cmd *cmd, enum http_method method, json_t *body,
+                  void (*print)(const json_t *))
+{
+    int status;
+    json_t *answer = ask_key(cmd, false, method, "", body, &status);
+
     if (answer)
         cmd_print(cmd, answer, print);
     json_decref(answer);
-    cmd_call_close(&call);
-    return answer ? CMD_DONE : CMD_FAILED;
+    return status;
 }
 
 int cmd_key_show(struct cmd *cmd)
 {
-    return on_key(cmd, false, HTTP_GET, "", NULL, print_one);
+    return on_key(cmd, HTTP_GET, NULL, print_one);
 }
 
 int cmd_key_enable(struct cmd *cmd)
 {
-    return on_key(cmd, false, HTTP_PATCH, "", json_pack("{sb}", "enabled", 1), print_one);
+    return on_key(cmd, HTTP_PATCH, json_pack("{sb}", "enabled", 1), print_one);
 }
 
 int cmd_key_disable(struct cmd *cmd)
 {
-    return on_key(cmd, false, HTTP_PATCH, "", json_pack("{sb}", "enabled", 0), print_one);
+    return on_key(cmd, HTTP_PATCH, json_pack("{sb}", "enabled", 0), print_one);
+}
+
+/* An old secret that is still valid is the one in use: rotating again ends it at once. */
+static void rotated_unseen(const json_t *key, const char *id)
+{
+    const char *until = json_string_value(json_object_get(key, "previous_secret_expires_at"));
+
+    if (until)
+        cmd_fail("cannot write to standard output: key %s has a new secret that nobody has seen; "
+                 "the old one is valid until %s, or until you get another one with `cardea key "
+                 "rotate %s`",
+                 id, until, id);
+    else
+        cmd_fail("cannot write to standard output: key %s has a new secret that nobody has seen; "
+                 "get another one with `cardea key rotate %s`",
+                 id, id);
 }
 
 int cmd_key_rotate(struct cmd *cmd)
 {
     const char *overlap = cmd_value(cmd, "--overlap");
+    json_t *key;
     int64_t us;
+    int status;
 
     if (overlap && base_duration_parse(base_span_str(overlap), &us) != BASE_OK)
         return cmd_usage(cmd, "--overlap takes a duration such as 24h (units ms s m h d), at most "
                               "30d");
-    return on_key(cmd, true, HTTP_POST, "/secret",
-                  overlap ? json_pack("{ss}", "overlap", overlap) : json_object(),
-                  print_with_secret);
+    key = ask_key(cmd, true, HTTP_POST, "/secret",
+                  overlap ? json_pack("{ss}", "overlap", overlap) : json_object(), &status);
+    return key ? show_secret(cmd, key, rotated_unseen) : status;
 }
 
 int cmd_key_delete(struct cmd *cmd)
 {
-    return on_key(cmd, false, HTTP_DELETE, "", NULL, NULL);
+    return on_key(cmd, HTTP_DELETE, NULL, NULL);
 }

@@ -505,6 +505,48 @@ def test_full_disk(site):
     assert done.returncode == 1 and "standard output" in done.stderr
 
 
+def without_output(site, where, *args):
+    """Standard output is a full disk, is closed, or its reader has gone: the one line that is left to say."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    target = {"full": "/dev/full", "closed": "&-", "gone": f"&{writer}"}[where]
+    done = subprocess.run(["bash", "-c", f'"$@" >{target}', "bash", binary(), *args], env=site.environment(),
+                          capture_output=True, text=True, pass_fds=[writer])
+    os.close(writer)
+    assert done.returncode == 1 and done.stdout == "" and len(done.stderr.splitlines()) == 1, done
+    assert done.stderr.startswith("cardea: cannot write to standard output")
+    return done.stderr
+
+
+@pytest.mark.parametrize("form", [[], ["--json"]], ids=["table", "json"])
+@pytest.mark.parametrize("where", ["full", "closed", "gone"])
+def test_secret_that_nobody_has_seen(site, where, form):
+    """The key is there all the same: one is told which it is, and what to do."""
+    said = without_output(site, where, "key", "create", "--tenant", "acme", "--name", "unseen", "--scope", "data:read",
+                          "--expires", "1d", *form)
+    key_id = re.search(r"key (key_\w+) exists", said)[1]
+    assert f"`cardea key delete {key_id}`" in said and f"`cardea key rotate {key_id}`" in said
+    assert site.cli_json("key", "show", key_id)["status"] == "active"
+    first = site.cli_json("key", "rotate", key_id)  # as it says
+    assert site.instances[0].token(first).status == 200
+    said = without_output(site, where, "key", "rotate", key_id, "--overlap", "1h", *form)
+    assert f"key {key_id} has a new secret" in said and f"`cardea key rotate {key_id}`" in said
+    assert site.instances[0].token(first).status == 200, "the old one is valid meanwhile, which it says"
+    assert f"valid until {site.cli_json('key', 'show', key_id)['previous_secret_expires_at']}" in said
+    said = without_output(site, where, "key", "rotate", key_id, *form)
+    assert f"`cardea key rotate {key_id}`" in said and "valid until" not in said
+    site.cli("key", "delete", key_id)
+
+
+def test_public_keys_that_were_not_printed(site, tmp_path):
+    """There is no secret to be lost."""
+    public = jwk.JWK.generate(kty="EC", crv="P-256", use="sig", alg="ES256").export_public(as_dict=True)
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [public]}))
+    said = without_output(site, "full", "key", "create", "--tenant", "acme", "--name", "x", "--scope", "data:read",
+                          "--expires", "1d", "--jwks", tmp_path / "jwks.json")
+    assert "has been created" in said and "secret" not in said and "rotate" not in said
+
+
 def test_audit_names_the_user(site):
     """What the command line does is written down like everything else."""
     key = site.key(name="audited")
