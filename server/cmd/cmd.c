@@ -7,10 +7,12 @@
 #include "settings.h"
 
 #include <event2/event.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 const struct cmd_option cmd_common_options[] = {
     {"--json", NULL, "print JSON, the same objects as the management API", false, false},
@@ -187,12 +189,27 @@ static int finish(int status)
     return status;
 }
 
+/* The next file that is opened takes the place of a standard one that was closed, and what is
+ * printed or logged would go into it: into a connection to PostgreSQL, say. These are open for
+ * reading only, so that writing still fails. */
+static void hold_standard_files(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDONLY);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 int cmd_main(const struct cmd_verb *verbs, size_t n_verbs, int argc, char **argv)
 {
     static char help[] = "help", version[] = "version";
     struct cmd cmd = {.verbs = verbs, .n_verbs = n_verbs};
     int at, status;
 
+    hold_standard_files();
     base_mem_watch_libraries();
     /* libevent's are small and as good as ours: a timer that could not be set would leave somebody
      * waiting for ever, so it ends the process too. */

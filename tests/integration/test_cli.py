@@ -547,6 +547,14 @@ def test_public_keys_that_were_not_printed(site, tmp_path):
     assert "has been created" in said and "secret" not in said and "rotate" not in said
 
 
+def test_closed_standard_files(server):
+    """No connection and no listener takes their place, or it would be sent what is logged."""
+    with new_site(server) as fresh:
+        instance = fresh.start(program=["bash", "-c", 'exec "$@" <&- >&- 2>&-', "bash"])
+        files = {os.readlink(f"/proc/{instance.process.pid}/fd/{fd}") for fd in range(3)}
+        assert files == {"/dev/null"}
+
+
 def test_audit_names_the_user(site):
     """What the command line does is written down like everything else."""
     key = site.key(name="audited")
