@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Migrations. The steps of a run are callbacks, one after the other: take the lock, read what is
- * applied, apply what is missing, one by one, give the lock back, answer. The lock belongs to the
- * session, so it holds over all transactions; each migration takes it once more for its own, in
- * case the connection was lost and opened again in between. */
+/* Migrations. The steps of a run are callbacks, one after the other: look at the encoding, take the
+ * lock, read what is applied, apply what is missing, one by one, give the lock back, answer. The
+ * lock belongs to the session, so it holds over all transactions; each migration takes it once more
+ * for its own, in case the connection was lost and opened again in between. */
 #include "store_internal.h"
 
 #include "base_clock.h"
@@ -120,6 +120,9 @@ void store_schema_check(struct db_conn *db, store_schema_fn *done, void *ctx)
 
 /* ---- A run ---- */
 
+static const struct db_statement encoding = {"schema_encoding",
+                                             "SELECT current_setting('server_encoding')", DB_READ};
+
 struct run {
     struct db_conn *db;
     store_migrate_fn *done;
@@ -201,6 +204,13 @@ static void listed(void *data, const struct db_answer *answer)
         finish(run);
 }
 
+/* Before the lock is ours. */
+static void give_up(struct run *run)
+{
+    run->done(run->ctx, run->err, run->why, 0, 0);
+    base_free(&run);
+}
+
 static void locked(void *data, const struct db_answer *answer)
 {
     struct run *run = data;
@@ -210,8 +220,35 @@ static void locked(void *data, const struct db_answer *answer)
         return;
     }
     run->err = failure(answer, run->why);
-    run->done(run->ctx, run->err, run->why, 0, 0);
-    base_free(&run);
+    give_up(run);
+}
+
+/* To SQL_ASCII each byte is a character, and the constraints would refuse names in UTF-8; other
+ * encodings cannot hold all of them. An encoding is for life, so no migration could mend it. */
+static enum base_err judge_encoding(const struct db_result *result, char *why)
+{
+    struct base_span found = db_row_text(result, 0, 0);
+
+    if (base_span_eq(found, BASE_SPAN("UTF8")))
+        return BASE_OK;
+    snprintf(why, WHY_MAX,
+             "the database's encoding is %.*s, and Cardea needs UTF8: make one with `createdb "
+             "--template template0 --encoding UTF8 --locale C.UTF-8 NAME`",
+             BASE_SPAN_ARGS(found));
+    return BASE_CONFLICT;
+}
+
+static void encoded(void *data, const struct db_answer *answer)
+{
+    struct run *run = data;
+
+    run->err = answer->err == BASE_OK ? judge_encoding(answer->result, run->why)
+                                      : failure(answer, run->why);
+    if (run->err == BASE_OK)
+        db_script(run->db, "SELECT pg_advisory_lock(" STORE_LOCK_MIGRATE ")", LOCK_TIMEOUT_US,
+                  locked, run);
+    else
+        give_up(run);
 }
 
 void store_schema_migrate(struct db_conn *db, store_migrate_fn *done, void *ctx)
@@ -221,5 +258,5 @@ void store_schema_migrate(struct db_conn *db, store_migrate_fn *done, void *ctx)
     run->db = db;
     run->done = done;
     run->ctx = ctx;
-    db_script(db, "SELECT pg_advisory_lock(" STORE_LOCK_MIGRATE ")", LOCK_TIMEOUT_US, locked, run);
+    db_query(db, &encoding, NULL, 0, encoded, run);
 }

@@ -10,6 +10,7 @@ import socket
 import subprocess
 
 
+import psycopg2.extensions
 import pytest
 from conftest import (base_environment, binary, execute, free_port, new_site, run_threads, wait_until,
                       with_database)
@@ -279,6 +280,28 @@ def test_migrate_is_all_or_nothing(server):
         assert site.sql("SELECT relname FROM pg_class WHERE relname IN ('tenant', 'api_key', 'schema_migration')") == []
         site.sql("DROP TABLE audit")
         site.cli("migrate")
+
+
+@pytest.mark.parametrize("encoding", ["SQL_ASCII", "LATIN1", "EUC_JP"])
+def test_migrate_refuses_other_encodings(server, encoding):
+    """Not every name could be stored. Nothing is changed, and the sentence's command makes a database that will do."""
+    name = f"encoding_{os.getpid()}"
+    execute(server, f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}' LOCALE 'C'")
+    url = with_database(server, name)
+    try:
+        done = subprocess.run([binary(), "migrate"], env=dict(base_environment(), CARDEA_DATABASE_URL=url), text=True,
+                              capture_output=True)
+        assert done.returncode == 1 and done.stdout == ""
+        assert done.stderr.startswith(f"cardea: the database's encoding is {encoding}, and Cardea needs UTF8: ")
+        assert execute(url, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace") == []
+        execute(server, f"DROP DATABASE {name}")
+        command = re.search(r"`(createdb .*) NAME`", done.stderr)[1]
+        parts = psycopg2.extensions.parse_dsn(server)
+        given = {"PG" + part.upper(): parts[part] for part in ("host", "port", "user", "password") if part in parts}
+        subprocess.run([*command.split(), name], env=dict(base_environment(), **given), check=True)
+        subprocess.run([binary(), "migrate"], env=dict(base_environment(), CARDEA_DATABASE_URL=url), check=True)
+    finally:
+        execute(server, f"DROP DATABASE IF EXISTS {name} (FORCE)")
 
 
 def test_absent_database_is_waited_for(server):
