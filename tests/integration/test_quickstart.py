@@ -1,15 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 """server/quickstart itself, in a copy of this clone: as root, as an ordinary user, twice, and when it cannot work."""
+import contextlib
 import json
 import os
 import pathlib
 import pwd
+import random
 import re
 import shutil
 import signal
 import socket
 import subprocess
 import tempfile
+import time
 
 import jwt
 import pytest
@@ -18,6 +21,13 @@ from conftest import ROOT, base_environment, free_port, http_request, basic, wai
 BUILD = 600  # seconds: the first run compiles
 IS_ROOT = os.geteuid() == 0
 NOBODY = ["setpriv", f"--reuid={pwd.getpwnam('nobody').pw_uid}", f"--regid={pwd.getpwnam('nobody').pw_gid}", "--clear-groups"]
+
+
+# Ctrl-C reaches the foreground process group, as does what `timeout` sends; `kill` reaches one process.
+SIGNALS = {"Ctrl-C": lambda process: os.killpg(process.pid, signal.SIGINT),
+           "kill": lambda process: process.terminate(),
+           "timeout": lambda process: os.killpg(process.pid, signal.SIGTERM)}
+NOISE = re.compile(r"Terminated|Killed|Hangup|Traceback|KeyboardInterrupt|Cancel request|quickstart: |cardea: |: line \d")
 
 
 class Clone:
@@ -84,12 +94,19 @@ class Run:
                 todo += pids
         return found
 
-    def interrupt(self):
-        """Ctrl-C reaches the foreground process group."""
+    def interrupt(self, how="Ctrl-C"):
+        """Whatever it was doing: that is no failure, nobody says a word about it, and nothing is left."""
         children = self.descendants()
-        os.killpg(self.process.pid, signal.SIGINT)
+        SIGNALS[how](self.process)
         assert self.process.wait(60) == 0, self.text()
         wait_until(lambda: not any(pathlib.Path(f"/proc/{pid}").exists() for pid in children), "all have ended")
+        assert not NOISE.search(self.text()), self.text()
+
+
+def program_of(pid):
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return pathlib.Path(f"/proc/{pid}/comm").read_text().strip()
+    return None
 
 
 def check_demo(run):
@@ -232,10 +249,31 @@ def test_killed_and_started_again(clone):
         again.interrupt()
 
 
-def test_terminated(clone):
-    run = Run(clone).wait_running()
-    run.process.terminate()
-    assert run.process.wait(60) == 0
+@pytest.mark.parametrize("how", SIGNALS)
+def test_stopped_at_any_moment(clone, how):
+    """From the build to the last line, and a little after each."""
+    chance = random.Random(how)
+    for moment in ["Building", "Starting PostgreSQL", "Starting the server", "A token", "Ctrl-C stops"] * 4:
+        run = Run(clone)
+        wait_until(lambda: moment in run.text() or run.process.poll() is not None, f'it says "{moment}"', BUILD)
+        time.sleep(chance.choice([0, chance.uniform(0, 0.3)]))
+        run.interrupt(how)
+    again = Run(clone).wait_running()
+    try:
+        check_token(again)
+    finally:
+        again.interrupt(how)
+
+
+def test_stopped_while_it_builds(clone):
+    """The compilers end, too, and the next one builds the rest."""
+    for how in SIGNALS:
+        for header in clone.root.glob("common/base/*.h"):
+            header.touch()
+        run = Run(clone)
+        wait_until(lambda: "cc1" in map(program_of, run.descendants()), "it compiles", BUILD)
+        run.interrupt(how)
+    Run(clone).wait_running().interrupt()
 
 
 def test_disabled_demo_key_is_replaced(clone):
