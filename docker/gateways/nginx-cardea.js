@@ -77,6 +77,8 @@ async function fault(r, token, claims) {
     } catch (e) {
         return 'malformed';
     }
+    if (![header, body].every((value) => value && typeof value === 'object'))
+        return 'malformed';
     const algorithm = Object.keys(ALGORITHMS).includes(header.alg) ? ALGORITHMS[header.alg] : undefined;
     if (parts.length !== 3 || !algorithm || header.crit !== undefined)
         return 'unknown algorithm';

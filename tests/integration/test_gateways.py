@@ -19,6 +19,7 @@ import signal
 import subprocess
 import threading
 import time
+import urllib.parse
 
 import pytest
 import yaml
@@ -39,7 +40,7 @@ class Api(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         seen = {name.lower(): value for name, value in self.headers.items()}
-        body = json.dumps({"the api answers": "yes", **seen}).encode()
+        body = json.dumps({"the api answers": "yes", "the path": self.path, **seen}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("Connection", "close")
@@ -175,7 +176,7 @@ class Nginx(Gateway):
     def write(self):
         shutil.copy(SHIPPED / "nginx-cardea.js", self.dir)
         conf = self.adapt("nginx.conf", ("127.0.0.1:8000", f"127.0.0.1:{self.port}"),
-                          ("/etc/nginx/conf.d", str(self.dir)), ("/var/cache/nginx/cardea", f"{self.dir}/cache"),
+                          ("/etc/nginx/conf.d", str(self.dir)), ("/var/lib/nginx/cardea", f"{self.dir}/cache"),
                           ("/etc/ssl/certs/ca-certificates.crt", str(self.certificate)))
         temporary = "".join(f"{what}_temp_path {self.dir}/{what};\n"
                             for what in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi"))
@@ -192,7 +193,8 @@ class Haproxy(Gateway):
     def write(self):
         (self.dir / "haproxy.cfg").write_text(self.adapt(
             "haproxy.cfg", ("127.0.0.1:8000", f"127.0.0.1:{self.port}"),
-            ("/etc/haproxy/cardea", f"{self.dir}/keys")))
+            ("/etc/haproxy/cardea", f"{self.dir}/keys"),
+            ("    user haproxy\n    group haproxy\n    chroot /var/lib/haproxy\n", "")))  # we are nobody already
         self.write_keys("true")
 
     def write_keys(self, *reload):
@@ -376,6 +378,66 @@ def test_two_authorization_headers(world, gateway):
             "GET /things HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n"
             f"Authorization: Bearer {first}\r\nAuthorization: Bearer {second}\r\n\r\n").encode()))
         assert answer.status in (400, 401) and b"the api answers" not in answer.body, answer
+
+
+def spoken(gateway, lines, path="/things"):
+    """What comes of a request with these header lines, which http.client would not send as they are."""
+    text = f"GET {path} HTTP/1.1\r\nHost: gateway\r\n{lines}\r\n"
+    answer, = split_responses(raw_exchange(gateway.address, text.encode()))
+    return answer
+
+
+def test_a_caller_cannot_say_who_it_is(world, gateway):
+    """By another spelling of the header, as servers read it that take underscores for hyphens."""
+    name = gateway.subject
+    for spelling in {name, name.lower(), name.replace("-", "_"), name.replace("_", "-"), name.upper().replace("-", "_")}:
+        answer = spoken(gateway, f"Connection: close\r\nAuthorization: Bearer {world.good()}\r\n{spelling}: admin\r\n")
+        assert answer.status == 200, (spelling, answer)
+        said = {value for key, value in answer.json().items() if key.replace("_", "-") == name.lower().replace("_", "-")}
+        assert said == {world.key["key_id"]}, spelling
+
+
+def test_a_caller_cannot_take_away_who_it_is(world, gateway):
+    """A header that Connection names is not passed on (RFC 9110 §7.6.1), by this hop or by the next one."""
+    for lines in (f"Connection: close, {gateway.subject}\r\n", f"Connection: {gateway.subject}\r\nConnection: close\r\n",
+                  f"Connection: close\r\nConnection: {gateway.subject.upper()}, x\r\n"):
+        answer = spoken(gateway, f"{lines}Authorization: Bearer {world.good()}\r\n")
+        assert answer.status == 200 and answer.json()[gateway.subject.lower()] == world.key["key_id"], (lines, answer)
+        assert gateway.subject.lower() not in answer.json().get("connection", "").lower()
+    for protocol in "h2c", "websocket":  # a tunnel's later requests would be nobody's to check
+        answer = spoken(gateway, f"Connection: close, Upgrade\r\nUpgrade: {protocol}\r\nAuthorization: Bearer {world.good()}\r\n")
+        assert answer.status == 400 or (answer.status == 200 and "upgrade" not in answer.json()), answer
+
+
+@pytest.mark.parametrize("path", ["/admin/x/../../things", "/admin/..%2fthings", "/admin/%2e%2e/things", "/admin/%2E./things",
+                                  "/admin/..", "/./things", "//things/.././x", "/admin/..%2Fthings?q=1"])
+def test_dots_in_a_path_do_not_reach_the_api(world, gateway, path):
+    """Where a second location asks for another scope, the API must not get a path that leads there by another reading."""
+    answer = spoken(gateway, f"Connection: close\r\nAuthorization: Bearer {world.good()}\r\n", path)
+    if answer.status == 200:
+        segments = urllib.parse.unquote(answer.json()["the path"].split("?")[0]).split("/")
+        assert not {".", ".."} & set(segments), answer
+    else:
+        assert answer.status in (400, 403, 404), answer
+
+
+def test_tokens_that_are_no_objects(world, gateway):
+    for part in b"null", b"[]", b"1", b'"x"', b"{}", b"true":
+        for token in (f"{encode(part)}.{encode(b'{}')}.x", f"{world.good().split('.')[0]}.{encode(part)}.{encode(bytes(64))}"):
+            refused(gateway, token)
+
+
+@pytest.mark.parametrize("body", ["<html>", "[]", "{}", '{"keys": []}', '{"keys": 7}', '{"keys": [7]}', '{"keys": [{}]}',
+                                  '{"keys": [{"kid": "a\\nb 1", "kty": "EC", "crv": "P-256", "x": "", "y": ""}]}',
+                                  '{"keys": [{"kid": "a", "kty": "EC", "crv": "P-256", "x": 1, "y": 2}]}',
+                                  '{"keys": [{"kid": "a", "kty": "OKP", "crv": "Ed25519", "x": ""}]}'])
+def test_haproxy_keys_leaves_all_as_it_is(tmp_path, body):
+    """Where what it gets is no key set, or not one that HAProxy can use."""
+    (tmp_path / "jwks.json").write_text(body)
+    done = subprocess.run(["/usr/bin/python3", SHIPPED / "haproxy-keys", (tmp_path / "jwks.json").as_uri(), tmp_path / "keys",
+                           "--", "touch", tmp_path / "reloaded"], capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("haproxy-keys: ") and done.stderr.count("\n") == 1, done
+    assert os.listdir(tmp_path) == ["jwks.json"]
 
 
 def test_an_expired_token(world):
