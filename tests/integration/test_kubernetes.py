@@ -41,7 +41,7 @@ def test_kinds_and_names():
     for item in objects():
         assert item["apiVersion"] == API[item["kind"]] and re.fullmatch(r"[a-z][a-z0-9.-]*", item["metadata"]["name"])
     assert sorted(item["kind"] for item in objects()) == sorted(API)
-    shown = set(yaml.safe_load(path.read_text())["kind"] for path in [FOLDER / "migrate.yaml", FOLDER / "secret.yaml"])
+    shown = set(yaml.safe_load(path.read_text())["kind"] for path in [FOLDER / "migrate.yaml", FOLDER / "secret.example.yaml"])
     assert shown == {"Job", "Secret"}
 
 
@@ -91,6 +91,16 @@ def test_every_setting_exists_and_every_value_is_accepted():
         values = {name: value for name, value in settings.items() if value is not None and "MASTER_KEY" not in name}
         subprocess.run([binary(), "config"], env=dict(base_environment(), **values), check=True,
                        stdout=subprocess.DEVNULL)
+
+
+def test_the_service_sets_no_settings():
+    """Kubernetes gives every pod variables for each service of its namespace, named after it, unless told not to."""
+    name = one("Service")["metadata"]["name"].upper()
+    for pod in pods():
+        assert pod["enableServiceLinks"] is False
+    done = subprocess.run([binary(), "config"], env=dict(base_environment(), **{f"{name}_PORT": "tcp://10.0.0.1:80"}),
+                          capture_output=True, text=True)
+    assert done.returncode == 2 and f"{name}_PORT (environment) is no setting" in done.stderr, "or it would not matter"
 
 
 def test_every_command_exists():
