@@ -368,10 +368,25 @@ static bool put_missing(struct base_buf *why, const struct base_seal *seal,
     return why->len > before;
 }
 
+/* By their fingerprints, which `cardea config` shows too: so that a person can see that every
+ * instance has a new key before something is sealed with it. */
+static void log_seal(const struct base_seal *seal)
+{
+    BASE_AUTO(base_buf_clear) struct base_buf text = {.max = 1024};
+
+    for (size_t i = 0; i < base_seal_count(seal); i++) {
+        if (i > 0)
+            base_buf_put_char(&text, ' ');
+        api_put_fingerprint(&text, base_seal_id_at(seal, i));
+    }
+    BASE_LOG(BASE_LOG_INFO, "master_keys", base_log_str("fingerprints", base_buf_cstr(&text)));
+}
+
 static void take_seal(struct jobs *jobs, struct base_seal *seal)
 {
     base_seal_unref(&jobs->seal);
     jobs->seal = seal;
+    log_seal(seal);
     jobs->snapshot_stale = true;
     jobs_poke(jobs);
 }
@@ -636,6 +651,7 @@ enum base_err jobs_new(const struct jobs_options *options, struct jobs **out, st
     *out = NULL;
     jobs->options = *options;
     jobs->seal = options->seal;
+    log_seal(jobs->seal);
     base_buf_init(&jobs->catalog, CATALOG_BYTES);
     jobs->snapshot =
         api_snapshot_new(&options->shared->config, base_seal_ref(jobs->seal), NULL, NULL, 0);

@@ -334,6 +334,8 @@ def test_a_reload_takes_master_keys_over(server):
         assert instance.token(key).status == 200
         made = site.key(name="under the new one")
         assert instance.token(made).status == 200
+        before, after = [line["fingerprints"].split() for line in instance.log_lines(event="master_keys")]
+        assert [key["fingerprint"] for key in site.cli_json("config")["master_keys"]] == after and after[1:] == before
 
 
 def test_a_reload_that_would_lose_a_needed_master_key_is_refused(server):

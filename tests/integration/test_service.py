@@ -338,5 +338,5 @@ def test_the_package_is_a_service_under_systemd(package):
     """systemd as process 1, in a container: what the unit promises is what its kernel objects show."""
     text = run_check(DOCKER / "check-service", package)
     for line in ("systemctl start returned at READY=1", "sandbox: user cardea", "systemctl reload: the same process",
-                 "watchdog: well", "systemctl stop: exit status 0", "done"):
+                 "watchdog: well", "master key: a new one", "systemctl stop: exit status 0", "done"):
         assert line in text, text
