@@ -6,7 +6,7 @@ from authlib.integrations.requests_client import OAuth2Session
 
 session = OAuth2Session(
     os.environ["KEY_ID"], os.environ["KEY_SECRET"], scope="data:read", grant_type="client_credentials",
-    token_endpoint=os.environ["CARDEA_ISSUER"] + "/oauth2/token")
+    token_endpoint=os.environ["ISSUER"] + "/oauth2/token")
 session.fetch_token()
 answer = session.get(os.environ["API"] + "/things")
 answer.raise_for_status()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # A token, kept in a variable, and a request with it. Needs curl and jq. The secret comes from a file with a line
 # `user = "KEY_ID:SECRET"`: on the command line, every user of the machine could read it.
-token=$(curl -sS --fail-with-body --config "$CARDEA_CREDENTIALS" \
+set -euo pipefail
+token=$(curl -sS --fail-with-body --config "$CREDENTIALS" \
     --data grant_type=client_credentials --data-urlencode 'scope=data:read' \
-    "$CARDEA_ISSUER/oauth2/token" | jq -r .access_token)
+    "$ISSUER/oauth2/token" | jq -r .access_token)
 curl -sS --fail-with-body --oauth2-bearer "$token" "$API/things"
