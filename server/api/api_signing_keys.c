@@ -138,9 +138,10 @@ static bool all_follow(const struct api_shared *shared, int64_t generation)
 static void send_rotated(struct api_call *call, enum base_err err,
                          const struct store_signing_key *keys, size_t n_keys)
 {
-    static const char warning[] = "Every older key was withdrawn. Until the caches of your "
-                                  "gateways have expired (max-age), they may refuse new "
-                                  "tokens; tokens signed before are refused from now on.";
+    static const char warning[] = "Every older key was withdrawn. Until your gateways have "
+                                  "read the key set again (max-age), they may accept tokens "
+                                  "signed before, and refuse new ones: restart them, or empty "
+                                  "their caches, for it to be over now.";
     const struct store_signing_key *key = err == BASE_OK ? find_key(call, keys, n_keys) : NULL;
 
     if (key) {

@@ -322,6 +322,9 @@ static bool read_ring(struct jobs *jobs, const struct store_signing_key *rows, s
         complain(jobs, "ring_not_read", base_err_text(BASE_NO_MEMORY));
         return false;
     }
+    /* The old ring signs on until its lease ends: an alert need not wait for that. */
+    base_metrics_set(jobs->options.shared->metrics, jobs->options.shard, API_METRIC_SIGNING_KEYS,
+                     STORE_SIGNING_ACTIVE, 0);
     settle(jobs, JOBS_REFUSED);
     complain(jobs, "master_key", base_buf_cstr(&why));
     return false;

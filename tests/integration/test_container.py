@@ -121,8 +121,10 @@ def test_compose_gives_a_token_that_its_gateway_accepts(site, folder):
                 return False
 
         wait_until(answers, "nginx answers")
-        for name in ("demo", "demo"):  # the second time it finds everything
-            run_service(name, site.environment(**settings), folder)
+        for _ in range(2):  # the second time it finds everything
+            run_service("demo", site.environment(**settings), folder)
+        (folder / "key.json").unlink()  # as if it had been stopped before the key was made
+        run_service("demo", site.environment(**settings), folder)
         answer = json.loads(run_service("token", dict(base_environment(), GATEWAY=issuer), folder))
         assert answer["scope"] == "data:read"
         headers = {"Authorization": f"Bearer {answer['access_token']}"}

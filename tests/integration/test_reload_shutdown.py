@@ -338,6 +338,23 @@ def test_a_reload_takes_master_keys_over(server):
         assert [key["fingerprint"] for key in site.cli_json("config")["master_keys"]] == after and after[1:] == before
 
 
+def test_a_signing_key_that_cannot_be_opened_is_counted_as_none(server):
+    """Sealed under a master key that this instance has not been told of: the alert goes by this, and /readyz soon."""
+    with new_site(server) as site:
+        key = site.demo()
+        instance = site.start()
+        assert instance.metric("cardea_signing_keys", state="signing") == 1
+        old = site.master_key.read_text()
+        site.write_master_key(os.urandom(32))
+        site.master_key.write_text(site.master_key.read_text() + old)
+        site.cli("signing-key", "reseal")
+        wait_until(lambda: instance.metric("cardea_signing_keys", state="signing") == 0, "it is seen")
+        wait_until(lambda: instance.log_lines(event="master_key"), "a person is told")
+        instance.signal(signal.SIGHUP)
+        wait_until(lambda: instance.metric("cardea_signing_keys", state="signing") == 1, "and that it is mended")
+        assert instance.token(key).status == 200
+
+
 def test_a_reload_that_would_lose_a_needed_master_key_is_refused(server):
     with new_site(server) as site:
         key = site.demo()
