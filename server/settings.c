@@ -120,12 +120,38 @@ static bool is_loopback(struct base_span authority)
     return base_span_starts(authority, BASE_SPAN("127."));
 }
 
+/* A path that requests can have once it is decoded, and that none of our own begins with. */
+static bool is_servable(const char *path)
+{
+    static const char *const ours[] = {"/console", "/.well-known"};
+
+    for (size_t i = 0; i < BASE_COUNT(ours); i++) {
+        size_t len = strlen(ours[i]);
+
+        if (strncmp(path, ours[i], len) == 0 && (path[len] == '/' || path[len] == '\0'))
+            return false;
+    }
+    while (*path == '/') {
+        size_t len = strcspn(++path, "/");
+
+        if (len == 0 || memchr(path, '%', len) || (len <= 2 && strspn(path, ".") >= len))
+            return false;
+        path += len;
+    }
+    return true;
+}
+
 static bool check_issuer(const char *text, struct base_buf *why)
 {
     struct base_span authority = url_authority(text);
 
     if (authority.len == 0) {
         base_buf_put_str(why, "not such a URL");
+        return false;
+    }
+    if (!is_servable(authority.ptr + authority.len)) {
+        base_buf_put_str(why, "its path cannot be served: no escapes, no empty or dot segments, "
+                              "not under /console or /.well-known");
         return false;
     }
     if (text[4] == 's' || is_loopback(authority))

@@ -57,7 +57,7 @@ struct api_snapshot {
     _Atomic int64_t confirmed_mono_us, confirmed_wall_us;
     struct base_seal *seal;
     struct policy_ring *ring; /* NULL before the database was first read */
-    int64_t generation;       /* of the table when the ring was read */
+    uint64_t serial;          /* grows from snapshot to snapshot of one process */
     struct base_buf metadata; /* RFC 8414 document */
     struct base_buf metadata_openid;
 };
@@ -80,9 +80,13 @@ struct api_shared {
     _Atomic int64_t
         database_seen_us; /* last answer of the database; 0: never, or the last poll failed */
     _Atomic bool lookup_ready[API_MAX_WORKERS]; /* each worker's connection for look-ups is open */
-    /* Generation of the ring that each worker signs with and believes: what an emergency waits for.
-     */
-    _Atomic int64_t ring_generation[API_MAX_WORKERS];
+    /* After an emergency no worker signs with or believes a ring that the database has not
+     * confirmed since then (monotonic; 0: there was none). */
+    _Atomic int64_t ring_needed_us;
+    /* Which snapshot the database confirmed last, and when it was asked; and which one each worker
+     * has: what the emergency's answer waits for. */
+    _Atomic int64_t ring_confirmed_us;
+    _Atomic uint64_t ring_serial, ring_adopted[API_MAX_WORKERS + 1]; /* and the operations' */
     /* Asks the jobs to look at the ring now (after a rotation by the API); any thread; may be NULL.
      */
     void (*wake_jobs)(void *app);
@@ -93,6 +97,7 @@ struct api_shared {
 struct api_use; /* api_used.c: keys used since the last flush */
 struct api_client_keys;
 struct api_jti;
+struct api_pause;
 
 struct api_worker {
     struct api_shared *shared;
@@ -108,6 +113,7 @@ struct api_worker {
     struct base_buf scratch;    /* replies are built here, one at a time */
     struct base_buf payload;    /* and claims here */
     struct base_buf granted;    /* and the scope that was granted here */
+    struct api_pause *pauses;   /* emergencies that wait (api_signing_keys.c) */
     pthread_mutex_t uses_lock;  /* worker adds, the flushing job takes */
     struct api_use *uses;
     /* Set on the command line only: who acts, instead of a bearer token. */

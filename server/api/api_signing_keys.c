@@ -7,10 +7,17 @@
 #include "api_problem.h"
 #include "base_clock.h"
 #include "base_encode.h"
+#include "base_mem.h"
 #include "policy_ring.h"
 
-/* Two seconds: if a worker does not follow by then, its lease will end it. */
-#define MAX_PAUSES 8
+#include <event2/event.h>
+
+/* After an emergency: what the other instances, told by its commit, have to read the ring; how
+ * often it is looked whether the workers here have it; and when the answer goes out all the same.
+ */
+#define OTHERS_US     (250 * BASE_US_PER_MS)
+#define LOOK_AGAIN_US (10 * BASE_US_PER_MS)
+#define FOLLOW_US     (2 * BASE_US_PER_S)
 
 /* --- making a key --- */
 
@@ -125,16 +132,6 @@ static const struct store_signing_key *find_key(const struct api_call *call,
     return NULL;
 }
 
-/* An emergency is answered when no worker here signs with or believes a withdrawn key any more. */
-static bool all_follow(const struct api_shared *shared, int64_t generation)
-{
-    for (unsigned i = 0; i < shared->n_workers; i++) {
-        if (atomic_load(&shared->ring_generation[i]) < generation)
-            return false;
-    }
-    return true;
-}
-
 static void send_rotated(struct api_call *call, enum base_err err,
                          const struct store_signing_key *keys, size_t n_keys)
 {
@@ -158,25 +155,98 @@ static void send_rotated(struct api_call *call, enum base_err err,
     api_call_end(&call);
 }
 
-static void on_paused(void *ctx, const struct store_outcome *outcome);
-
 static void on_reread(void *ctx, enum base_err err, const struct store_signing_key *keys,
-                      size_t n_keys, int64_t now_us BASE_UNUSED, int64_t generation)
+                      size_t n_keys, int64_t now_us BASE_UNUSED, int64_t generation BASE_UNUSED)
 {
-    struct api_call *call = ctx;
-
-    if (err == BASE_OK && is_emergency(call) && !all_follow(call->worker->shared, generation) &&
-        ++call->attempts < MAX_PAUSES)
-        store_signing_ring_pause(call->worker->admin, on_paused, call);
-    else
-        send_rotated(call, err, keys, n_keys);
+    send_rotated(ctx, err, keys, n_keys);
 }
 
-static void on_paused(void *ctx, const struct store_outcome *outcome BASE_UNUSED)
+static void reread(struct api_call *call)
 {
-    struct api_call *call = ctx;
-
     store_signing_key_list(call->worker->admin, on_reread, call);
+}
+
+/* --- after an emergency --- */
+
+/* On the worker's loop, and known to it: none may be left when it ends. */
+struct api_pause {
+    struct api_call *call;
+    struct event *timer;
+    int64_t since_us;
+    struct api_pause *next, **link;
+};
+
+static struct api_call *pause_end(struct api_pause **address)
+{
+    struct api_pause *pause = *address;
+    struct api_call *call = pause->call;
+
+    if (pause->next)
+        pause->next->link = pause->link;
+    *pause->link = pause->next;
+    event_free(pause->timer);
+    base_free(address);
+    return call;
+}
+
+/* Has every worker here a ring that was read after the emergency? Until then it uses none. */
+static bool all_follow(const struct api_shared *shared, int64_t since_us)
+{
+    uint64_t serial = atomic_load(&shared->ring_serial);
+
+    if (shared->n_workers > 0 && atomic_load(&shared->ring_confirmed_us) < since_us)
+        return false;
+    for (unsigned i = 0; i < shared->n_workers; i++) {
+        if (atomic_load(&shared->ring_adopted[i]) < serial)
+            return false;
+    }
+    return true;
+}
+
+static void pause_for(struct api_pause *pause, int64_t us)
+{
+    const struct timeval wait = {us / BASE_US_PER_S, us % BASE_US_PER_S};
+
+    (void)evtimer_add(pause->timer, &wait);
+}
+
+static void on_pause(evutil_socket_t fd BASE_UNUSED, short events BASE_UNUSED, void *data)
+{
+    struct api_pause *pause = data;
+    bool is_over = base_clock_mono_us() - pause->since_us >= FOLLOW_US;
+
+    if (is_over || all_follow(pause->call->worker->shared, pause->since_us))
+        reread(pause_end(&pause));
+    else
+        pause_for(pause, LOOK_AGAIN_US);
+}
+
+static void wait_for_others(struct api_call *call)
+{
+    struct api_worker *worker = call->worker;
+    struct api_pause *pause = base_calloc(1, sizeof *pause);
+
+    pause->call = call;
+    pause->since_us = base_clock_mono_us();
+    pause->timer = evtimer_new(worker->base, on_pause, pause);
+    pause->link = &worker->pauses;
+    pause->next = worker->pauses;
+    if (pause->next)
+        pause->next->link = &pause->next;
+    worker->pauses = pause;
+    atomic_store(&worker->shared->ring_needed_us, pause->since_us);
+    pause_for(pause, OTHERS_US);
+}
+
+void api_signing_keys_stop(struct api_worker *worker)
+{
+    while (worker->pauses) {
+        struct api_pause *pause = worker->pauses;
+        struct api_call *call = pause_end(&pause);
+
+        api_problem_failure(call->request, BASE_UNAVAILABLE);
+        api_call_end(&call);
+    }
 }
 
 static void on_rotated(void *ctx, const struct store_outcome *outcome)
@@ -194,12 +264,12 @@ static void on_rotated(void *ctx, const struct store_outcome *outcome)
             return;
         }
     }
+    if (is_emergency(call) && outcome->err == BASE_OK)
+        wait_for_others(call);
+    else
+        reread(call);
     if (shared->wake_jobs)
         shared->wake_jobs(shared->app);
-    if (is_emergency(call))
-        store_signing_ring_pause(call->worker->admin, on_paused, call);
-    else
-        store_signing_key_list(call->worker->admin, on_reread, call);
 }
 
 static void store_rotation(struct api_call *call, const struct store_signing_key *row)

@@ -3,6 +3,7 @@
 #ifndef API_SIGNING_KEYS_H
 #define API_SIGNING_KEYS_H
 
+#include "api.h"
 #include "base_seal.h"
 #include "jose_key.h"
 #include "store_signing_key.h"
@@ -13,6 +14,9 @@
 enum base_err api_signing_key_make(enum jose_alg alg, const struct base_seal *seal,
                                    struct jose_key **key, struct base_buf *sealed,
                                    struct store_signing_key *row) BASE_MUST_USE;
+
+/* Answers the emergencies that still wait for others; before the worker's server ends. */
+void api_signing_keys_stop(struct api_worker *worker);
 
 /* A master key's ID as people see it: 16 hex digits. */
 void api_put_fingerprint(struct base_buf *out, const struct base_seal_id *id);

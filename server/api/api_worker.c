@@ -149,7 +149,7 @@ void api_worker_adopt(struct api_worker *worker, struct api_snapshot *snapshot)
     api_snapshot_unref(&worker->snapshot);
     worker->snapshot = snapshot;
     renew_signer(worker);
-    atomic_store(&worker->shared->ring_generation[worker->shard], snapshot->generation);
+    atomic_store(&worker->shared->ring_adopted[worker->shard], snapshot->serial);
 }
 
 struct policy_ring *api_worker_ring(struct api_worker *worker)
@@ -158,6 +158,8 @@ struct policy_ring *api_worker_ring(struct api_worker *worker)
     int64_t mono = atomic_load_explicit(&snapshot->confirmed_mono_us, memory_order_relaxed);
     int64_t wall = atomic_load_explicit(&snapshot->confirmed_wall_us, memory_order_relaxed);
 
+    if (mono < atomic_load_explicit(&worker->shared->ring_needed_us, memory_order_relaxed))
+        return NULL;
     if (!policy_ring_lease_holds(mono, wall, base_clock_mono_us(), base_clock_wall_us()))
         return NULL;
     return snapshot->ring;

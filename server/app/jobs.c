@@ -41,7 +41,7 @@ struct jobs {
     struct base_seal *seal;
     struct base_seal *offered; /* by a reload, until it is known whether it can be taken */
     struct policy_ring *ring;  /* of the newest snapshot */
-    int64_t generation;        /* of the table when that was read */
+    uint64_t serial;           /* and its number */
     struct api_snapshot *snapshot;
     struct base_buf
         catalog; /* names of the API scopes, one after the other, each ended by a newline */
@@ -84,6 +84,8 @@ static bool answered(struct jobs *jobs, enum base_err err)
     const char *why;
 
     jobs->busy = false;
+    if (jobs->next_poll_us == 0) /* poked meanwhile, by a notice of another instance's change */
+        turn(jobs);
     if (err == BASE_OK || err == BASE_CONFLICT || err == BASE_NOT_FOUND) {
         atomic_store(&shared->database_seen_us, base_clock_mono_us());
         return true;
@@ -141,7 +143,7 @@ static void publish(struct jobs *jobs)
                          jobs->ring ? policy_ring_ref(jobs->ring) : NULL, names, n_names);
     /* Before any worker sees it. Where only the scopes have changed the lease goes on; a new ring
      * is what the database has just answered. */
-    jobs->snapshot->generation = jobs->generation;
+    jobs->snapshot->serial = ++jobs->serial;
     is_same_ring = before->ring == jobs->ring;
     jobs->snapshot->confirmed_mono_us = is_same_ring ? before->confirmed_mono_us : jobs->sent_us;
     jobs->snapshot->confirmed_wall_us =
@@ -293,20 +295,20 @@ static void confirm(struct jobs *jobs)
 {
     atomic_store(&jobs->snapshot->confirmed_mono_us, jobs->sent_us);
     atomic_store(&jobs->snapshot->confirmed_wall_us, jobs->sent_wall_us);
+    atomic_store(&jobs->options.shared->ring_serial, jobs->snapshot->serial);
+    atomic_store(&jobs->options.shared->ring_confirmed_us, jobs->sent_us);
 }
 
-static void adopt(struct jobs *jobs, struct policy_ring *ring, int64_t generation)
+static void adopt(struct jobs *jobs, struct policy_ring *ring)
 {
     policy_ring_unref(&jobs->ring);
     jobs->ring = ring;
-    jobs->generation = generation;
     publish(jobs);
 }
 
 /* The ring of these rows; opening the sealed keys is only needed when the table or the master keys
  * have changed. False: it cannot be opened, and a person has been told. */
-static bool read_ring(struct jobs *jobs, const struct store_signing_key *rows, size_t n_rows,
-                      int64_t generation)
+static bool read_ring(struct jobs *jobs, const struct store_signing_key *rows, size_t n_rows)
 {
     BASE_AUTO(base_buf_clear) struct base_buf why = {.max = 512};
     uint64_t failures = base_mem_failures();
@@ -315,7 +317,7 @@ static bool read_ring(struct jobs *jobs, const struct store_signing_key *rows, s
     if (jobs->ring && policy_ring_is_of(jobs->ring, rows, n_rows) && !jobs->snapshot_stale)
         return true;
     if (policy_ring_new(rows, n_rows, jobs->seal, &ring, &why) == BASE_OK) {
-        adopt(jobs, ring, generation);
+        adopt(jobs, ring);
         return true;
     }
     if (base_mem_failures() != failures) { /* says nothing about the keys: read again next time */
@@ -333,11 +335,11 @@ static bool read_ring(struct jobs *jobs, const struct store_signing_key *rows, s
 /* Whether anything has changed is seen from the rows: after a failover that lost commits the same
  * generation may stand for other keys. */
 static void on_ring(void *ctx, enum base_err err, const struct store_signing_key *rows,
-                    size_t n_rows, int64_t now_us, int64_t generation)
+                    size_t n_rows, int64_t now_us, int64_t generation BASE_UNUSED)
 {
     struct jobs *jobs = ctx;
 
-    if (!answered(jobs, err) || err != BASE_OK || !read_ring(jobs, rows, n_rows, generation))
+    if (!answered(jobs, err) || err != BASE_OK || !read_ring(jobs, rows, n_rows))
         return;
     confirm(jobs);
     count_ring(jobs, now_us);

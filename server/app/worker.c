@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "worker.h"
 
+#include "api_signing_keys.h"
 #include "base_clock.h"
 #include "base_mem.h"
 #include "db_conn.h"
@@ -375,6 +376,7 @@ void worker_free(struct worker **address)
         return;
     worker_stop(worker);
     /* The database first: what still waits for it is answered, and then no request is left. */
+    api_signing_keys_stop(&worker->api);
     db_conn_close(&worker->api.lookup);
     db_conn_close(&worker->api.once);
     db_conn_close(&worker->api.admin);

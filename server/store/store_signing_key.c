@@ -127,8 +127,6 @@ static const struct db_statement seals_needed = {
     ") AS needs GROUP BY seal ORDER BY seal",
     DB_READ};
 
-static const struct db_statement pause = {"signing_ring_pause", "SELECT pg_sleep(0.25)::text", DB_READ};
-
 static const struct db_statement note_ttl = {
     "signing_ring_note_ttl",
     "UPDATE signing_ring SET longest_ttl = $1::int WHERE longest_ttl < $1",
@@ -265,7 +263,7 @@ void store_signing_key_activate(struct db_conn *db, struct base_span kid, int64_
     change(db, &activate, &params, done, ctx);
 }
 
-static void only_done(void *data, const struct db_answer *answer)
+static void ttl_noted(void *data, const struct db_answer *answer)
 {
     struct store_call *call = data;
     struct store_outcome outcome = store_read_error(answer, NULL);
@@ -281,15 +279,7 @@ void store_signing_ring_note_ttl(struct db_conn *db, int64_t ttl_us, store_done_
 
     call->fn.done = done;
     store_put(&params, db_int4((int32_t)((ttl_us + BASE_US_PER_S - 1) / BASE_US_PER_S)));
-    store_query(db, &note_ttl, &params, only_done, call);
-}
-
-void store_signing_ring_pause(struct db_conn *db, store_done_fn *done, void *ctx)
-{
-    struct store_call *call = store_call_new(ctx);
-
-    call->fn.done = done;
-    db_query(db, &pause, NULL, 0, only_done, call);
+    store_query(db, &note_ttl, &params, ttl_noted, call);
 }
 
 void store_signing_key_replace_all(struct db_conn *db, const struct store_signing_key *key,

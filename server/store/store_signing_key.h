@@ -56,10 +56,6 @@ void store_signing_ring_note_ttl(struct db_conn *db, int64_t ttl_us, store_done_
 void store_signing_key_replace_all(struct db_conn *db, const struct store_signing_key *key,
                                    const struct store_idempotency *idempotency,
                                    const struct store_audit *audit, store_done_fn *done, void *ctx);
-/* Answers a quarter of a second later, whatever comes of it: as long as an emergency gives the
- * instances, which its commit has told, to read the ring. Others wait behind it on this connection.
- */
-void store_signing_ring_pause(struct db_conn *db, store_done_fn *done, void *ctx);
 /* Deletes retired keys whose time is over. */
 void store_signing_key_expire(struct db_conn *db, store_done_fn *done, void *ctx);
 /* The same key sealed under another master key, if its old seal is still `old_seal`. */

@@ -187,6 +187,51 @@ def test_emergency_leaves_nothing_of_the_old_keys(fleet):
     assert "max-age" in fleet.cli("signing-key", "rotate", "--emergency").out
 
 
+def test_an_instance_that_cannot_follow_uses_no_key(site):
+    """Its connection for the ring hangs while it answers the emergency: then it has no key, rather than a withdrawn one."""
+    key = site.demo()
+    instance = site.start()
+    token = site.management_token(scope="cardea.platform")
+    old = kid_of(instance.access_token(key))
+    [(hung,)] = site.sql("SELECT pid FROM pg_stat_activity WHERE application_name = 'cardea jobs'"
+                        " AND datname = current_database()")
+    os.kill(hung, signal.SIGSTOP)
+    try:
+        answer = instance.api(token, "POST", "/v1/signing-keys", {"emergency": True})
+        assert answer.status == 201 and answer.json()["kid"] != old
+        for _ in range(20):
+            given = instance.token(key)
+            assert given.status == 503 or kid_of(given.json()["access_token"]) != old
+            assert instance.api(token, "GET", "/v1/signing-keys").status in (401, 503)
+    finally:
+        os.kill(hung, signal.SIGCONT)
+    wait_until(lambda: instance.token(key).status == 200, "it follows")
+    assert kid_of(instance.access_token(key)) == answer.json()["kid"]
+
+
+def test_many_emergencies_at_once(site):
+    """They wait beside each other, and hold nobody up."""
+    key = site.demo()
+    instance = site.start(WORKERS="1")
+    token = site.management_token(scope="cardea.platform")
+    reader = site.management_token(scope="cardea.read")
+    statuses = []
+
+    def fire(number):
+        if number % 2:
+            statuses.append(instance.api(token, "POST", "/v1/signing-keys", {"emergency": True}).status)
+        else:
+            instance.api(reader, "GET", "/v1/tenants/acme/keys")
+
+    run_threads(24, fire)
+    # The token's own key may be withdrawn before it is read (401, or 503 until the ring is), or its key after it (409).
+    assert set(statuses) <= {201, 401, 409, 503} and 201 in statuses, statuses
+    [(made,)] = site.sql("SELECT count(*) FROM audit WHERE action = 'signing_key.emergency'")
+    assert statuses.count(201) + statuses.count(409) == made, "what was done is not answered with a failure"
+    wait_until(lambda: instance.token(key).status == 200, "it goes on")
+    assert published(instance) == {kid_of(instance.access_token(key))}
+
+
 def test_another_algorithm_is_a_rotation(fleet):
     key = fleet.demo()
     first, second = fleet.instances
