@@ -224,7 +224,9 @@ static void reply_error(struct http_conn *conn, struct http_request *request, in
     struct http_reply reply = {.status = status};
 
     if (options->error_reply)
-        options->error_reply(options->data, request, request->head.target, status, allow, &reply);
+        options->error_reply(options->data, request,
+                             http_incoming_target(conn->incoming, options->prefix), status, allow,
+                             &reply);
     reply.reason = reason;
     reply.close = close;
     send_reply(request, &reply);
@@ -238,8 +240,8 @@ static void refuse_head(struct http_conn *conn, int status, const char *reason)
     struct http_reply reply = {.status = status};
 
     if (options->error_reply)
-        options->error_reply(options->data, NULL, http_incoming_target(incoming), status, NULL,
-                             &reply);
+        options->error_reply(options->data, NULL, http_incoming_target(incoming, options->prefix),
+                             status, NULL, &reply);
     reply.reason = reason;
     reply.close = true;
     conn->incoming = NULL;

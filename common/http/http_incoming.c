@@ -131,13 +131,21 @@ struct http_parse_result http_incoming_head(struct http_incoming *incoming, stru
     return result;
 }
 
-struct base_span http_incoming_target(const struct http_incoming *incoming)
+static struct base_span without(struct base_span path, struct base_span prefix)
+{
+    bool has_it =
+        path.len > prefix.len && base_span_starts(path, prefix) && path.ptr[prefix.len] == '/';
+
+    return has_it ? base_span_of(path.ptr + prefix.len, path.len - prefix.len) : path;
+}
+
+struct base_span http_incoming_target(const struct http_incoming *incoming, struct base_span prefix)
 {
     struct base_span head = base_buf_span(&incoming->head);
     const char *space = head.len ? memchr(head.ptr, ' ', head.len) : NULL;
     size_t before = space ? (size_t)(space + 1 - head.ptr) : head.len;
 
-    return base_span_of(head.ptr + before, head.len - before);
+    return without(base_span_of(head.ptr + before, head.len - before), prefix);
 }
 
 /* Decoded once; copied only where there is something to decode. Well-formed UTF-8 afterwards: what
@@ -292,14 +300,12 @@ static bool cut_prefix(struct http_request *request, struct base_span prefix)
 
     if (prefix.len == 0 || path.len <= prefix.len)
         return false;
-    if (base_span_starts(path, prefix) && path.ptr[prefix.len] == '/') {
-        request->path = base_span_of(path.ptr + prefix.len, path.len - prefix.len);
-    } else if (base_span_starts(path, BASE_SPAN("/.well-known/")) &&
-               base_span_eq(base_span_of(path.ptr + path.len - prefix.len, prefix.len), prefix)) {
+    request->path = without(path, prefix);
+    if (base_span_starts(path, BASE_SPAN("/.well-known/")) &&
+        base_span_eq(base_span_of(path.ptr + path.len - prefix.len, prefix.len), prefix))
         request->path.len -= prefix.len;
-    } else {
+    if (request->path.len == path.len)
         return false;
-    }
     request->prefix = prefix;
     return true;
 }

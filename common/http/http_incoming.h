@@ -41,9 +41,10 @@ void http_incoming_pool_clear(struct http_incoming_pool *pool);
 
 /* Takes bytes of the head. `used` counts of `bytes`, also with HTTP_PARSE_MORE. */
 struct http_parse_result http_incoming_head(struct http_incoming *incoming, struct base_span bytes);
-/* Of a head that was refused: how its target began, unread, and what came behind it. Empty when it
- * had not come. */
-struct base_span http_incoming_target(const struct http_incoming *incoming);
+/* Of a head that was refused: how its target began, unread but for the prefix, and what came behind
+ * it. Empty when it had not come. */
+struct base_span http_incoming_target(const struct http_incoming *incoming,
+                                      struct base_span prefix);
 /* After the head: path, identity and client of the request (whose peer is set already), its route
  * or the verdict, and what body may follow. HTTP_PARSE_BAD when it must be refused instead. */
 struct http_parse_result http_incoming_route(struct http_incoming *incoming,

@@ -41,7 +41,9 @@ def sentence(done):
 BAD = {
     "ISSUER": ["ftp://x.example", "x.example", "https://x.example/", "http://x.example", "https://", "https://x.example?a",
                "https://x.example#a", "https://u@x.example", "https://x .example", "http://127.0.0.1.example.com",
-               "https://x.example:99999", "https://x.example:port", "https://[::1", "https:///x", "https://x.example,y.example"],
+               "https://x.example:99999", "https://x.example:port", "https://[::1", "https:///x", "https://x.example,y.example",
+               "https://x.example//a", "https://x.example/a//b", "https://x.example/a/../b", "https://x.example/.", "https://x.example/%61",
+               "https://x.example/console", "https://x.example/console/a", "https://x.example/.well-known"],
     "LISTEN": ["8080", "127.0.0.1", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "x.example:80", "127.0.0.1:80:80",
                ":::80", "127.0.0.1:8080 127.0.0.1:8081", ",".join(f"127.0.0.1:{p}" for p in range(8000, 8010))],
     "OPS_LISTEN": ["9090"],
