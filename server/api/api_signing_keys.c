@@ -189,13 +189,25 @@ static struct api_call *pause_end(struct api_pause **address)
     return call;
 }
 
+/* No ring that was read before is used here from now on. Another emergency may have gone further.
+ */
+static void need_ring_since(struct api_shared *shared, int64_t since_us)
+{
+    int64_t needed = atomic_load(&shared->ring_needed_us);
+
+    while (needed < since_us &&
+           !atomic_compare_exchange_weak(&shared->ring_needed_us, &needed, since_us))
+        ;
+}
+
 /* Has every worker here a ring that was read after the emergency? Until then it uses none. */
 static bool all_follow(const struct api_shared *shared, int64_t since_us)
 {
-    uint64_t serial = atomic_load(&shared->ring_serial);
+    uint64_t serial;
 
     if (shared->n_workers > 0 && atomic_load(&shared->ring_confirmed_us) < since_us)
         return false;
+    serial = atomic_load(&shared->ring_serial); /* after its confirmation: jobs write it before */
     for (unsigned i = 0; i < shared->n_workers; i++) {
         if (atomic_load(&shared->ring_adopted[i]) < serial)
             return false;
@@ -234,7 +246,7 @@ static void wait_for_others(struct api_call *call)
     if (pause->next)
         pause->next->link = &pause->next;
     worker->pauses = pause;
-    atomic_store(&worker->shared->ring_needed_us, pause->since_us);
+    need_ring_since(worker->shared, pause->since_us);
     pause_for(pause, OTHERS_US);
 }
 

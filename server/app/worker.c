@@ -375,7 +375,8 @@ void worker_free(struct worker **address)
     if (!worker)
         return;
     worker_stop(worker);
-    /* The database first: what still waits for it is answered, and then no request is left. */
+    /* First what still waits for the others, and for the database, is answered: then no request is
+     * left. */
     api_signing_keys_stop(&worker->api);
     db_conn_close(&worker->api.lookup);
     db_conn_close(&worker->api.once);

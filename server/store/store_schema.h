@@ -20,8 +20,7 @@ void store_schema_check(struct db_conn *db, store_schema_fn *done, void *ctx);
 /* Applies what is missing, each migration in a transaction of its own under an advisory lock (held
  * for all of them, so that several hosts may run it at once), with its SHA-256 in the table
  * schema_migration; a checksum that differs is refused, and so is a database whose encoding is not
- * UTF8. `applied` counts what this call did;
- * `version` is where it ended. */
+ * UTF8. `applied` counts what this call did; `version` is where it ended. */
 typedef void store_migrate_fn(void *ctx, enum base_err err, const char *why, int applied,
                               int version);
 void store_schema_migrate(struct db_conn *db, store_migrate_fn *done, void *ctx);

@@ -209,6 +209,24 @@ def test_an_instance_that_cannot_follow_uses_no_key(site):
     assert kid_of(instance.access_token(key)) == answer.json()["kid"]
 
 
+def test_stopped_while_an_emergency_waits(site):
+    """The drain's time is over before the wait is: what is done is done, and nothing of it leaks."""
+    key = site.demo()
+    token = site.management_token(scope="cardea.platform", instance=site.start())
+    site.instances[0].stop()
+    instance = site.start(DRAIN_TIMEOUT="100ms", DRAIN_IDLE="100ms")
+    answers = []
+    asking = threading.Thread(target=lambda: answers.append(instance.api(token, "POST", "/v1/signing-keys", {"emergency": True})))
+    asking.start()
+    count = "SELECT count(*) FROM audit WHERE action = 'signing_key.emergency'"
+    wait_until(lambda: site.sql(count) == [(1,)], "it is committed")
+    instance.signal(signal.SIGTERM)
+    assert instance.wait_exit() == 0
+    asking.join()
+    assert [answer.status for answer in answers] in ([201], [503])
+    assert published(site.start()) == {in_state(site, "signing")[0]} and site.instances[-1].token(key).status == 200
+
+
 def test_many_emergencies_at_once(site):
     """They wait beside each other, and hold nobody up."""
     key = site.demo()
