@@ -17,8 +17,10 @@ import pwd
 import shutil
 import signal
 import subprocess
+import tempfile
 import threading
 import time
+import types
 import urllib.parse
 
 import pytest
@@ -458,6 +460,21 @@ def test_an_expired_token(world):
         assert -1 <= refused_at[name] - end <= 10, f"{name}: not before its time, and not long after"
         refused(gateway, used)
         refused(gateway, world.expiring)  # never seen before it had expired
+
+
+def test_nginx_without_a_key_set_says_try_again(world):
+    """It has never been had: that is no verdict on the token."""
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="cardea-nginx-", dir="/tmp"))
+    site = types.SimpleNamespace(issuer=f"https://127.0.0.1:{free_port()}")
+    gateway = Nginx(folder, site, world.gateways["nginx"].certificate, world.gateways["nginx"].api_port)
+    try:
+        gateway.start()
+        answer = gateway.get(world.good())
+        assert answer.status == 503 and answer.header("Retry-After") and b"the api answers" not in answer.body, answer
+        assert gateway.status() == 401
+    finally:
+        gateway.stop()
+        shutil.rmtree(folder)
 
 
 def test_before_during_and_after_a_rotation(world):
