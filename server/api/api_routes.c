@@ -73,7 +73,8 @@ static unsigned flags_of(const struct http_request *request, struct base_span ta
 
     if (request && request->route)
         return request->route->flags;
-    if (base_span_starts(request && request->path.ptr ? request->path : target, management))
+    if (base_span_starts(target, management) ||
+        (request && base_span_starts(request->path, management)))
         return API_PROBLEM | API_NO_STORE;
     return API_NO_STORE;
 }

@@ -117,8 +117,8 @@ def test_an_issuer_with_a_path(server):
             assert instance.get(f"{prefix}/console/").status == 200
         for path in "/t1", "/t1/", "/t1/t1/oauth2/token", "/t2/oauth2/token", "/t1oauth2/token", "/oauth2/token/t1", METADATA + "/t2":
             assert instance.get(path).status == 404, path
-        assert instance.get("/t1/v1/scopes?q=%zz").header("Content-Type") == "application/problem+json"
-        assert instance.get("/t1/v1/none").header("Content-Type") == "application/problem+json"
+        for path in "/t1/v1/scopes?q=%zz", "/t1/v1/scopes/%ff", "/t1/v1/none", "/v1/scopes/%ff":
+            assert instance.get(path).header("Content-Type") == "application/problem+json", path
         assert instance.get("/t1/oauth2/token").status == 405
 
 
